@@ -1,0 +1,98 @@
+import type { JSONWebKeySet, JWTPayload } from 'jose'
+import type { Entered, Grant, Kind, Records, SealedKind, SealedRecords, Used } from './records.ts'
+
+/** A secret that stands for a record: the site's mark and 256 random bits. It is the code, or the access token, itself. */
+export type Handle = string
+/** Seconds since 1970-01-01T00:00:00Z (RFC 7519 NumericDate). */
+export type Clock = () => number
+
+/** What ends: a session by its handle, a token by the digest `used` names, or all that stands on a `sid`. */
+export type Ending = { session: Handle } | { token: string } | { sid: string }
+
+export interface Claim {
+  /** random for each HTTP request */
+  attempt: string
+  client_id: string
+  /** the token that is put in the same trip */
+  grant: Grant
+  tokenSeconds: number
+  /** the longer of code and token */
+  usedSeconds: number
+}
+
+/** What the client's server has to bring back. Every method throws `store_unavailable` when it cannot know. */
+export interface Store {
+  /** Keeps a record for so long; answers its handle. */
+  put<K extends Kind> (kind: K, record: Records[K], seconds: number): Promise<Handle>
+  /** The record, or undefined when there is none (any more); `slideSeconds` lets it live so long from now, `patienceMs` limits the wait. */
+  get<K extends Kind> (kind: K, handle: Handle, options?: { slideSeconds?: number, patienceMs?: number }): Promise<Records[K] | undefined>
+  /** Redeems a code once: the token for the one that wins, who won for every other. */
+  claim (code: Handle, claim: Claim): Promise<{ access_token: Handle } | { used: Used }>
+  /** Who redeemed a code that may be gone itself. */
+  usedBy (code: Handle): Promise<Used | undefined>
+  /** Marks the end of something; a late put does not bring it back. */
+  end (ending: Ending, seconds: number): Promise<void>
+  /** Whether a `sid` was ended. */
+  ended (sid: string, options?: { patienceMs?: number }): Promise<boolean>
+  /** True for the first to say this name within so many seconds. */
+  once (name: string, seconds: number): Promise<boolean>
+  /** Notes that a session entered a client. */
+  enter (sid: string, entered: Entered, seconds: number): Promise<void>
+  /** The clients a session entered. */
+  entered (sid: string): Promise<Entered[]>
+  close (): Promise<void>
+}
+
+/** What the browser has to bring back: sealed for one kind, one place and one time. */
+export interface Sealer {
+  /** `place` is what the value is bound to: the name of its cookie, the login it belongs to. */
+  seal<K extends SealedKind> (kind: K, place: string, record: SealedRecords[K], exp: number): string
+  /** The record and its end, or undefined for anything not sealed by us for this kind and place, or expired. */
+  open<K extends SealedKind> (kind: K, place: string, sealed: string): { record: SealedRecords[K], exp: number } | undefined
+}
+
+export type SigningAlgorithm = 'RS256' | 'ES256'
+
+export interface Signer {
+  /** A JWT of these claims. */
+  sign (alg: SigningAlgorithm, claims: JWTPayload): Promise<string>
+  /** The claims of an ID Token of ours, expired or not; undefined when it is not ours. */
+  verify (token: string): Promise<JWTPayload | undefined>
+  /** What /jwks publishes (RFC 7517 §5). */
+  jwks (): JSONWebKeySet
+}
+
+/** What is asked of an identity provider on the way there. */
+export interface Question {
+  redirect_uri: string
+  state: string
+  nonce: string
+  code_verifier: string
+  acr: string
+  prompt?: string | undefined
+  max_age?: number | undefined
+  ui_locales: string
+}
+
+/** What came back from it, with every check of OpenID Connect passed; whether it will do is for `protocol/identification.ts`. */
+export interface Answer {
+  sub: string
+  claims: Record<string, unknown>
+  acr?: unknown
+  amr?: unknown
+  auth_time?: unknown
+  /** for its logout, where it has one */
+  id_token?: string
+}
+
+export interface IdentityProvider {
+  /** Whether a citizen may be sent there. It gates leaving only: a callback is always tried. */
+  available (): boolean
+  /** @throws {OAuthError} provider_unavailable */
+  authorizationUrl (question: Question): Promise<URL>
+  /** `callback` is the redirection as it arrived. @throws {OAuthError} provider_unavailable, provider_refused, provider_code_spent, provider_answer_invalid */
+  identify (callback: URL, question: Question): Promise<Answer>
+  /** Where it logs out, when it has such a place. */
+  endSessionUrl (logout: { id_token_hint?: string | undefined, post_logout_redirect_uri: string, state: string }): Promise<URL | undefined>
+  close (): Promise<void>
+}

@@ -1,0 +1,98 @@
+/**
+ * Every failure, one row each: the OAuth error code (RFC 6749, RFC 6750, OpenID Connect), the HTTP status where the
+ * answer is ours, the code that a citizen reads to the help desk, and the text of the page. The failure's name is also the metric label and the
+ * log field. `notice` marks the failures after which a login goes back to the chooser with its request intact.
+ */
+export const failures = {
+  // the request of a client
+  client_unknown: { error: 'invalid_request', status: 400, citizen: 'A01', page: 'service_mistake' },
+  client_inactive: { error: 'unauthorized_client', status: 403, citizen: 'A02', page: 'service_closed' },
+  redirect_uri_unknown: { error: 'invalid_request', status: 400, citizen: 'A03', page: 'service_mistake' },
+  request_malformed: { error: 'invalid_request', status: 400, citizen: 'A04', page: 'service_mistake' },
+  request_too_large: { error: 'invalid_request', status: 400, citizen: 'A05', page: 'service_mistake' },
+  response_type_unsupported: { error: 'unsupported_response_type', status: 400, citizen: 'A06', page: 'service_mistake' },
+  response_mode_unsupported: { error: 'invalid_request', status: 400, citizen: 'A07', page: 'service_mistake' },
+  scope_invalid: { error: 'invalid_scope', status: 400, citizen: 'A08', page: 'service_mistake' },
+  challenge_required: { error: 'invalid_request', status: 400, citizen: 'A09', page: 'service_mistake' },
+  challenge_invalid: { error: 'invalid_request', status: 400, citizen: 'A10', page: 'service_mistake' },
+  parameter_invalid: { error: 'invalid_request', status: 400, citizen: 'A11', page: 'service_mistake' },
+  request_object_unsupported: { error: 'request_not_supported', status: 400, citizen: 'A12', page: 'service_mistake' },
+  request_uri_unsupported: { error: 'request_uri_not_supported', status: 400, citizen: 'A13', page: 'service_mistake' },
+  registration_unsupported: { error: 'registration_not_supported', status: 400, citizen: 'A14', page: 'service_mistake' },
+  acr_not_offered: { error: 'unmet_authentication_requirements', status: 400, citizen: 'A15', page: 'service_mistake' },
+  hint_not_allowed: { error: 'invalid_request', status: 400, citizen: 'A16', page: 'service_mistake' },
+
+  // the login, in the citizen's browser
+  login_required: { error: 'login_required', status: 400, citizen: 'B01', page: 'service_mistake' },
+  consent_required: { error: 'consent_required', status: 400, citizen: 'B02', page: 'service_mistake' },
+  citizen_refused: { error: 'access_denied', status: 403, citizen: 'B03', page: 'unexpected' },
+  login_unknown: { error: 'invalid_request', status: 400, citizen: 'B04', page: 'login_lost' },
+  login_expired: { error: 'invalid_request', status: 400, citizen: 'B05', page: 'login_lost', notice: 'login_expired' },
+  login_elsewhere: { error: 'invalid_request', status: 400, citizen: 'B06', page: 'login_lost', notice: 'login_elsewhere' },
+  identity_expired: { error: 'invalid_request', status: 400, citizen: 'B07', page: 'login_lost', notice: 'identity_expired' },
+  form_cross_site: { error: 'invalid_request', status: 403, citizen: 'B08', page: 'forbidden_form' },
+  login_finished: { error: 'invalid_request', status: 409, citizen: 'B10', page: 'finished' },
+  account_unknown: { error: 'login_required', status: 400, citizen: 'B09', page: 'service_mistake' },
+
+  // the identity provider
+  provider_unknown: { error: 'invalid_request', status: 404, citizen: 'C01', page: 'provider_unknown', notice: 'provider_unavailable' },
+  provider_maintenance: { error: 'temporarily_unavailable', status: 503, citizen: 'C02', page: 'temporarily_unavailable', notice: 'provider_maintenance' },
+  provider_not_allowed: { error: 'access_denied', status: 403, citizen: 'C03', page: 'provider_unknown', notice: 'provider_not_allowed' },
+  provider_unavailable: { error: 'temporarily_unavailable', status: 503, citizen: 'C04', page: 'temporarily_unavailable', notice: 'provider_unavailable' },
+  provider_refused: { error: 'access_denied', status: 403, citizen: 'C05', page: 'unexpected', notice: 'provider_refused' },
+  provider_code_spent: { error: 'access_denied', status: 400, citizen: 'C06', page: 'unexpected', notice: 'provider_code_spent' },
+  provider_answer_invalid: { error: 'server_error', status: 502, citizen: 'C07', page: 'unexpected', notice: 'provider_answer_invalid' },
+  acr_too_low: { error: 'unmet_authentication_requirements', status: 403, citizen: 'C08', page: 'unexpected', notice: 'acr_too_low' },
+  authentication_too_old: { error: 'login_required', status: 403, citizen: 'C09', page: 'unexpected', notice: 'authentication_too_old' },
+  identity_incomplete: { error: 'access_denied', status: 403, citizen: 'C10', page: 'unexpected', notice: 'identity_incomplete' },
+
+  // the client's own calls
+  client_authentication_failed: { error: 'invalid_client', status: 401, citizen: 'D01', page: 'unexpected' },
+  grant_type_unsupported: { error: 'unsupported_grant_type', status: 400, citizen: 'D02', page: 'unexpected' },
+  grant_type_not_allowed: { error: 'unauthorized_client', status: 400, citizen: 'D09', page: 'unexpected' },
+  code_unknown: { error: 'invalid_grant', status: 400, citizen: 'D03', page: 'unexpected' },
+  code_of_another_client: { error: 'invalid_grant', status: 400, citizen: 'D04', page: 'unexpected' },
+  code_invalid: { error: 'invalid_grant', status: 400, citizen: 'D05', page: 'unexpected' },
+  code_replayed: { error: 'invalid_grant', status: 400, citizen: 'D06', page: 'unexpected' },
+  token_missing: { error: 'invalid_token', status: 401, citizen: 'D07', page: 'unexpected' },
+  token_invalid: { error: 'invalid_token', status: 401, citizen: 'D08', page: 'unexpected' },
+
+  // logout
+  logout_request_invalid: { error: 'invalid_request', status: 400, citizen: 'E01', page: 'logout_request_wrong' },
+  logout_not_recorded: { error: 'temporarily_unavailable', status: 503, citizen: 'E02', page: 'logout_not_recorded' },
+
+  // ourselves
+  store_unavailable: { error: 'temporarily_unavailable', status: 503, citizen: 'Y01', page: 'temporarily_unavailable' },
+  prefetch_refused: { error: 'temporarily_unavailable', status: 503, citizen: 'Y02', page: 'temporarily_unavailable' },
+  not_found: { error: 'invalid_request', status: 404, citizen: 'Y03', page: 'not_found' },
+  method_not_allowed: { error: 'invalid_request', status: 405, citizen: 'Y04', page: 'not_found' },
+  body_too_large: { error: 'invalid_request', status: 413, citizen: 'Y05', page: 'too_large' },
+  media_type_unsupported: { error: 'invalid_request', status: 415, citizen: 'Y06', page: 'service_mistake' },
+  unexpected: { error: 'server_error', status: 500, citizen: 'Y99', page: 'unexpected' }
+} as const satisfies Record<string, { error: string, status: number, citizen: string, page: string, notice?: string }>
+
+export type Failure = keyof typeof failures
+
+const responsible = { A: 'client', B: 'citizen', C: 'provider', D: 'client', E: 'client', Y: 'us' } as const
+export const responsibilities = ['citizen', 'client', 'provider', 'us'] as const
+
+/** On whose side a failure lies: the first letter of its citizen code. */
+export const responsibilityFor = (failure: Failure) => responsible[failures[failure].citizen[0] as keyof typeof responsible]
+
+/** The only error we throw: a failure of the table, what was wrong in words that carry no personal data, and the foreign error behind it. */
+export class OAuthError extends Error {
+  override readonly name = 'OAuthError'
+  readonly failure: Failure
+
+  constructor (failure: Failure, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.failure = failure
+  }
+
+  get row (): { error: string, status: number, citizen: string, page: string, notice?: string } { return failures[this.failure] }
+}
+
+/** The members of an error response (RFC 6749 §4.1.2.1, §5.2): the description has only the characters that are allowed there. */
+export function errorMembers ({ row, message }: OAuthError) {
+  return { error: row.error, error_description: message.replaceAll('"', "'").replace(/[^\x20-\x21\x23-\x5B\x5D-\x7E]/g, '?') }
+}

@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto'
+import type { Identity } from './claims.ts'
+import { OAuthError } from './errors.ts'
+
+/** What a code stands for, and then its access token: everything the client will be told. */
+export interface Grant {
+  /** the login it came from, for events */
+  login: string
+  client_id: string
+  redirect_uri: string
+  scopes: string[]
+  code_challenge?: string
+  nonce?: string
+  sub: string
+  /** what userinfo says */
+  claims: Identity
+  /** what the ID Token says beside its own */
+  idTokenClaims?: Identity
+  acr: string
+  amr: string[]
+  /** NumericDate, seconds */
+  auth_time: number
+  idp: string
+  sid: string
+}
+
+/** What a token request says of its grant (RFC 6749 §4.1.3, RFC 7636 §4.5). */
+export interface TokenRequest { client_id: string, redirect_uri?: string | undefined, code_verifier?: string | undefined }
+
+/** Checks a token request against its grant (RFC 6749 §4.1.3, RFC 7636 §4.6). @throws {OAuthError} code_of_another_client, code_invalid */
+export function checkGrant (grant: Grant, { client_id, redirect_uri, code_verifier }: TokenRequest) {
+  if (grant.client_id !== client_id) throw new OAuthError('code_of_another_client', 'code: issued to another client')
+  if (grant.redirect_uri !== redirect_uri) throw new OAuthError('code_invalid', 'redirect_uri: not the one of the authorization request')
+  if (grant.code_challenge === undefined) {
+    // RFC 9700 §4.8.2: a verifier without a challenge is a downgrade
+    if (code_verifier !== undefined) throw new OAuthError('code_invalid', 'code_verifier: the authorization request had no code_challenge')
+    return
+  }
+  if (code_verifier === undefined) throw new OAuthError('code_invalid', 'code_verifier: required')
+  if (!/^[A-Za-z0-9._~-]{43,128}$/.test(code_verifier)) throw new OAuthError('code_invalid', 'code_verifier: expected 43 to 128 unreserved characters (RFC 7636 §4.1)')
+  if (createHash('sha256').update(code_verifier).digest('base64url') !== grant.code_challenge) throw new OAuthError('code_invalid', 'code_verifier: does not match code_challenge')
+}

@@ -1,0 +1,88 @@
+import type { AuthorizationRequest } from './protocol/authorization-request.ts'
+import type { Identity } from './protocol/claims.ts'
+import type { Grant } from './protocol/grant.ts'
+
+export type { Grant }
+
+/** One try of one citizen to enter one service, kept sealed in a cookie of its own until the client has its code. */
+export interface Login {
+  /** names the cookie and stands in `state`; not secret from the identity provider */
+  id: string
+  /** 256 bits, base64url: what was sent upstream derives from it */
+  secret: string
+  request: AuthorizationRequest
+  language: 'fr' | 'en'
+  /** the identity provider the citizen was sent to, and when (NumericDate, seconds) */
+  idp?: string
+  sentAt?: number
+  /** the client has its code: only the way back is left */
+  done?: true
+  /** end of the login, restarts included (NumericDate, seconds) */
+  exp: number
+}
+
+/** Who came back, while the citizen reads the information page: cut to what this client is sent and single sign-on needs. */
+export interface Identification {
+  idp: string
+  /** stands for the person at every provider; never leaves the gateway */
+  person: string
+  claims: Identity
+  acr: string
+  amr: string[]
+  /** NumericDate, seconds */
+  auth_time: number
+  /** for upstream logout: the provider's ID Token, where it has a logout */
+  id_token?: string
+  /** the session this came from, when single sign-on spared the citizen the provider */
+  sid?: string
+}
+
+/** Single sign-on: what lets the citizen into the next service. */
+export interface Session extends Omit<Identification, 'sid'> {
+  sid: string
+  /** NumericDate, seconds: the end, however much it is used */
+  exp: number
+}
+
+/** Who redeemed a code, so that a second use is known: `attempt` tells a retry of the same HTTP request. */
+export interface Used { attempt: string, client_id: string, token: string }
+
+/** A client that a session entered. */
+export interface Entered { client_id: string, at: number, /** names of the claims it was told */ claims: string[] }
+
+/** What Redis keeps, by kind. */
+export interface Records {
+  code: Grant
+  token: Grant
+  session: Session
+  /** an identification too large for its cookie */
+  identity: Identification
+}
+export type Kind = keyof Records
+
+/** What the browser keeps, by kind; the value goes back where it came from, by URL or by cookie. */
+export interface SealedRecords {
+  login: Omit<Login, 'id' | 'exp'>
+  identity: Identification | { handle: string }
+  /** a logout that went on to the identity provider, in its `state` */
+  logout: { client_id?: string, post_logout_redirect_uri?: string, state?: string, language: 'fr' | 'en', clients: string[] }
+  /** a POST of /authorize or /session/end on its way to the same path by GET */
+  posted: Record<string, string>
+}
+export type SealedKind = keyof SealedRecords
+
+/** Lives in seconds. */
+export const life = {
+  login: 2 * 3600,
+  upstream: 15 * 60,
+  identity: 5 * 60,
+  logout: 15 * 60,
+  posted: 60
+} as const
+
+/** Limits in bytes, as sent. */
+export const limit = {
+  loginCookie: 1200,
+  identityCookie: 3000,
+  allCookies: 6000
+} as const
