@@ -1,0 +1,48 @@
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import { SignJWT, jwtVerify, decodeProtectedHeader, type JWK, type JWTPayload } from 'jose'
+import type { Clock, Signer, SigningAlgorithm } from '../ports.ts'
+
+export interface SigningKey {
+  kid: string
+  alg: SigningAlgorithm
+  privateKey: KeyObject
+  publicKey: KeyObject
+  /** NumericDate, seconds: signs from here on; it is published and verifies from the moment it is loaded */
+  nbf: number
+}
+
+/** A signing key from its private JWK (RFC 7517). */
+export function signingKey ({ kid, alg, nbf, ...jwk }: JWK & { kid: string, alg: SigningAlgorithm, nbf: number }): SigningKey {
+  const privateKey = createPrivateKey({ key: jwk, format: 'jwk' })
+  return { kid, alg, nbf, privateKey, publicKey: createPublicKey(privateKey) }
+}
+
+/** Signs with the newest key of an algorithm whose time has come, verifies with any that is loaded. */
+export function jwkSigner ({ issuer, keys, now }: { issuer: string, keys: () => readonly SigningKey[], now: Clock }): Signer {
+  const keyAt = (alg: SigningAlgorithm) => {
+    const due = keys().filter(key => key.alg === alg).sort((a, b) => a.nbf - b.nbf)
+    const key = due.findLast(({ nbf }) => nbf <= now()) ?? due[0]
+    if (key === undefined) throw new Error(`no ${alg} signing key is loaded`)
+    return key
+  }
+
+  return {
+    async sign (alg, claims) {
+      const { kid, privateKey } = keyAt(alg)
+      return new SignJWT(claims).setProtectedHeader({ alg, kid, typ: 'JWT' }).sign(privateKey)
+    },
+
+    async verify (token): Promise<JWTPayload | undefined> {
+      try {
+        const { kid } = decodeProtectedHeader(token)
+        const key = keys().find(candidate => candidate.kid === kid)
+        if (key === undefined) return undefined
+        // an expired ID Token is still a hint (RP-Initiated Logout §2): its time is looked at as of its own issue
+        const { payload } = await jwtVerify(token, key.publicKey, { issuer, algorithms: [key.alg], currentDate: new Date(0) })
+        return payload
+      } catch { return undefined }                                      // not a JWT, not by this key, not from this issuer
+    },
+
+    jwks: () => ({ keys: keys().map(({ kid, alg, publicKey }) => ({ ...publicKey.export({ format: 'jwk' }), kid, alg, use: 'sig' })) })
+  }
+}

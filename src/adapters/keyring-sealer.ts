@@ -1,0 +1,63 @@
+import { createCipheriv, createDecipheriv, hkdfSync, createSecretKey, randomBytes, type KeyObject } from 'node:crypto'
+import type { Clock, Sealer } from '../ports.ts'
+import type { SealedKind, SealedRecords } from '../records.ts'
+
+export interface SealingKey {
+  kid: string
+  /** 256 bits */
+  key: KeyObject
+  /** NumericDate, seconds: seals from here on; it opens from the moment it is loaded */
+  nbf: number
+}
+
+const version = '1'
+const ivBytes = 12
+const tagBytes = 16
+
+/**
+ * Seals with the newest key whose time has come, opens with any that is loaded (AES-256-GCM, NIST SP 800-38D). The value reads `version.kid.exp.payload`; every
+ * kind has a subkey of its own, and the additional data binds kind, place and expiry, which is looked at before anything is opened.
+ */
+export function keyringSealer ({ issuer, keys, now }: { issuer: string, keys: () => readonly SealingKey[], now: Clock }): Sealer {
+  const subkeys = new WeakMap<KeyObject, Map<SealedKind, KeyObject>>()
+
+  const subkey = (key: KeyObject, kind: SealedKind) => {
+    const kinds = subkeys.get(key) ?? new Map<SealedKind, KeyObject>()
+    subkeys.set(key, kinds)
+    const known = kinds.get(kind)
+    if (known !== undefined) return known
+    const derived = createSecretKey(Buffer.from(hkdfSync('sha256', key, '', `passerelle sealed ${version} ${kind} ${issuer}`, 32)))
+    kinds.set(kind, derived)
+    return derived
+  }
+
+  return {
+    seal<K extends SealedKind> (kind: K, place: string, record: SealedRecords[K], exp: number) {
+      const { kid, key } = sealingKeyAt(keys(), now())
+      const head = `${version}.${kid}.${exp}`
+      const iv = randomBytes(ivBytes)
+      const cipher = createCipheriv('aes-256-gcm', subkey(key, kind), iv).setAAD(Buffer.from(`${kind}\n${place}\n${head}`))
+      const sealed = Buffer.concat([iv, cipher.update(JSON.stringify(record)), cipher.final(), cipher.getAuthTag()])
+      return `${head}.${sealed.toString('base64url')}`
+    },
+
+    open<K extends SealedKind> (kind: K, place: string, sealed: string) {
+      const [, head, kid, end, payload] = /^(1\.([A-Za-z0-9_-]{1,64})\.(\d{1,12}))\.([A-Za-z0-9_-]+)$/.exec(sealed) ?? []
+      const key = keys().find(candidate => candidate.kid === kid)?.key
+      if (key === undefined || Number(end) <= now()) return undefined
+      const bytes = Buffer.from(payload!, 'base64url')
+      if (bytes.length <= ivBytes + tagBytes) return undefined
+      const decipher = createDecipheriv('aes-256-gcm', subkey(key, kind), bytes.subarray(0, ivBytes), { authTagLength: tagBytes })
+        .setAAD(Buffer.from(`${kind}\n${place}\n${head}`)).setAuthTag(bytes.subarray(-tagBytes))
+      const opened = decipher.update(bytes.subarray(ivBytes, -tagBytes))
+      try { decipher.final() } catch { return undefined }               // not ours: forged, of another kind or of another place
+      return { record: JSON.parse(opened.toString()) as SealedRecords[K], exp: Number(end) }
+    }
+  }
+}
+
+/** The newest key whose time has come; when none has, the first that will. */
+function sealingKeyAt (keys: readonly SealingKey[], now: number) {
+  const [first, ...rest] = [...keys].sort((a, b) => a.nbf - b.nbf)
+  return rest.reduce((chosen, key) => key.nbf <= now ? key : chosen, first!)
+}

@@ -1,0 +1,188 @@
+import { importJWK, type JWK } from 'jose'
+import type { LookupFunction } from 'node:net'
+import * as client from 'openid-client'
+import { Agent } from 'undici'
+import { OAuthError, type Failure } from '../protocol/errors.ts'
+import { knownClaims, pick } from '../protocol/claims.ts'
+import { clockTolerance } from '../protocol/identification.ts'
+import type { Answer, IdentityProvider } from '../ports.ts'
+import { localhostLookup } from './localhost-lookup.ts'
+
+/** An identity provider's registration, its secrets read. */
+export interface OidcProviderOptions {
+  issuer: string
+  endpoints?: { authorization_endpoint: string, token_endpoint: string, jwks_uri: string } & Record<string, string | boolean | undefined> | undefined
+  client_id: string
+  token_endpoint_auth_method: 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt'
+  clientSecret?: string | undefined
+  clientKey?: JWK | undefined
+  id_token_signed_response_alg: string
+  userinfo_signed_response_alg?: string | undefined
+  scopes: readonly string[]
+  timeout_ms: number
+  connections: number
+  certificateAuthority?: string | undefined
+  lookup?: LookupFunction | undefined
+}
+
+const freshMs = 10 * 60 * 1000
+const maximumBytes = 1024 * 1024
+
+/** One upstream OpenID Provider, spoken to by openid-client: every check of OpenID Connect Core §3.1.2.7, §3.1.3.7 and §5.3.4, and of RFC 9207. */
+export function oidcIdentityProvider (options: OidcProviderOptions): IdentityProvider {
+  const agent = new Agent({
+    connections: options.connections,
+    pipelining: 1,
+    maxResponseSize: maximumBytes,
+    connect: { lookup: options.lookup ?? localhostLookup, timeout: options.timeout_ms, ...(options.certificateAuthority === undefined ? {} : { ca: options.certificateAuthority }) }
+  })
+  const fetch = fetchOver(agent, options.timeout_ms)
+  let known: { configuration: client.Configuration, at: number } | undefined
+  let asked: Promise<client.Configuration> | undefined
+
+  /** Metadata as last known; asked for once at a time, and again behind the citizen's back when it is no longer fresh. */
+  function configuration (): Promise<client.Configuration> {
+    if (known !== undefined && (options.endpoints !== undefined || performance.now() - known.at < freshMs)) return Promise.resolve(known.configuration)
+    asked ??= configure(options, fetch)
+      .then(configuration => { known = { configuration, at: performance.now() }; return configuration })
+      .finally(() => { asked = undefined })
+    if (known === undefined) return asked
+    asked.catch(() => {})                                              // the last known good serves on
+    return Promise.resolve(known.configuration)
+  }
+
+  return {
+    available: () => true,
+
+    async authorizationUrl (question) {
+      const configured = await translated(configuration())
+      return client.buildAuthorizationUrl(configured, {
+        redirect_uri: question.redirect_uri,
+        scope: options.scopes.join(' '),
+        state: question.state,
+        nonce: question.nonce,
+        code_challenge: await client.calculatePKCECodeChallenge(question.code_verifier),
+        code_challenge_method: 'S256',
+        acr_values: question.acr,
+        ui_locales: question.ui_locales,
+        ...(question.prompt === undefined ? {} : { prompt: question.prompt }),
+        ...(question.max_age === undefined ? {} : { max_age: String(question.max_age) })
+      })
+    },
+
+    async identify (callback, question) { return translated(identify(await translated(configuration()), callback, question)) },
+
+    async endSessionUrl ({ id_token_hint, post_logout_redirect_uri, state }) {
+      const configured = await translated(configuration())
+      if (configured.serverMetadata().end_session_endpoint === undefined) return undefined
+      return client.buildEndSessionUrl(configured, { post_logout_redirect_uri, state, ...(id_token_hint === undefined ? {} : { id_token_hint }) })
+    },
+
+    close: () => agent.destroy()
+  }
+
+  async function identify (configured: client.Configuration, callback: URL, question: Parameters<IdentityProvider['identify']>[1]): Promise<Answer> {
+    const tokens = await client.authorizationCodeGrant(configured, callback, {
+      expectedState: question.state,
+      expectedNonce: question.nonce,
+      pkceCodeVerifier: question.code_verifier,
+      idTokenExpected: true
+    })
+    const said = tokens.claims()!
+    if (said.azp !== undefined && said.azp !== options.client_id) throw new OAuthError('provider_answer_invalid', 'azp: not our client_id')
+    // openid-client compares `sub` (OpenID Connect Core §5.3.2)
+    const { userinfo_endpoint, end_session_endpoint } = configured.serverMetadata()
+    const userinfo = userinfo_endpoint === undefined ? {} : await client.fetchUserInfo(configured, tokens.access_token, said.sub)
+    return {
+      sub: said.sub,
+      claims: pick({ ...said, ...userinfo }, identityClaims),
+      acr: said.acr,
+      amr: said.amr,
+      auth_time: said.auth_time,
+      ...(end_session_endpoint === undefined ? {} : { id_token: tokens.id_token! })
+    }
+  }
+}
+
+const identityClaims = new Set([...knownClaims].filter(name => name !== 'amr' && name !== 'idp_id'))
+
+async function configure (options: OidcProviderOptions, fetch: client.CustomFetch) {
+  const metadata: Partial<client.ClientMetadata> = {
+    id_token_signed_response_alg: options.id_token_signed_response_alg,
+    ...(options.userinfo_signed_response_alg === undefined ? {} : { userinfo_signed_response_alg: options.userinfo_signed_response_alg }),
+    [client.clockTolerance]: clockTolerance
+  }
+  const authentication = await clientAuthentication(options)
+  const issuer = new URL(options.issuer)
+  const insecure = issuer.protocol === 'http:' ? [client.allowInsecureRequests] : []  // the configuration allows it in development only
+  const configured = options.endpoints === undefined
+    ? await client.discovery(issuer, options.client_id, metadata, authentication, { [client.customFetch]: fetch, execute: insecure })
+    : new client.Configuration({ issuer: options.issuer, ...options.endpoints }, options.client_id, metadata, authentication)
+  if (options.endpoints !== undefined) for (const allow of insecure) allow(configured)
+  configured[client.customFetch] = fetch
+  client.enableNonRepudiationChecks(configured)                        // without it the ID Token's signature is not looked at
+  return configured
+}
+
+async function clientAuthentication ({ token_endpoint_auth_method, clientSecret, clientKey }: OidcProviderOptions) {
+  switch (token_endpoint_auth_method) {
+    case 'client_secret_basic': return client.ClientSecretBasic(clientSecret)
+    case 'client_secret_post': return client.ClientSecretPost(clientSecret)
+    case 'private_key_jwt': return client.PrivateKeyJwt({ key: await importJWK(clientKey!) as CryptoKey, kid: clientKey!.kid! })
+  }
+}
+
+/** The part of fetch that openid-client needs, over kept connections, with a limit of time and of size for each call. No redirect is followed. */
+function fetchOver (agent: Agent, timeoutMs: number): client.CustomFetch {
+  return async (url, { method, headers, body }) => {
+    const { origin, pathname, search } = new URL(url)
+    try {
+      const answer = await agent.request({
+        origin,
+        path: pathname + search,
+        method: method as 'GET' | 'POST',
+        headers,
+        body: body instanceof URLSearchParams ? body.toString() : body as string | null,
+        signal: AbortSignal.timeout(timeoutMs)
+      })
+      const text = await answer.body.text()
+      return new Response(emptyStatus.has(answer.statusCode) ? null : text, { status: answer.statusCode, headers: answer.headers as Record<string, string> })
+    } catch (cause) {
+      throw new OAuthError('provider_unavailable', 'the identity provider did not answer', { cause })
+    }
+  }
+}
+const emptyStatus = new Set([204, 205, 304])
+
+/** What openid-client throws, in our words. What the provider's own error said is not kept: it may name the citizen. */
+async function translated<T> (answer: Promise<T>): Promise<T> {
+  try { return await answer } catch (cause) {
+    const known = ourOwn(cause)
+    if (known !== undefined) throw known
+    const [failure, message] = failureOf(cause)
+    throw new OAuthError(failure, message, { cause })
+  }
+}
+
+function ourOwn (error: unknown): OAuthError | undefined {
+  for (let at = error; at instanceof Error; at = at.cause) if (at instanceof OAuthError) return at
+  return undefined
+}
+
+function failureOf (error: unknown): [Failure, string] {
+  if (error instanceof client.AuthorizationResponseError) {
+    const down = error.error === 'temporarily_unavailable' || error.error === 'server_error'
+    return down ? ['provider_unavailable', 'the identity provider says it cannot answer now'] : ['provider_refused', 'the identity provider refused the login']
+  }
+  if (error instanceof client.ResponseBodyError) {
+    if (error.status >= 500) return ['provider_unavailable', `the identity provider answered ${error.status}`]
+    if (error.error === 'invalid_grant') return ['provider_code_spent', 'the identity provider does not know this code (any more)']
+    return ['provider_answer_invalid', `the identity provider refused our request with ${error.status}`]
+  }
+  if (error instanceof client.ClientError) {
+    const { status } = error.cause instanceof Response ? error.cause : { status: 0 }
+    if (status >= 500 || error.code === 'OAUTH_PARSE_ERROR' || error.code === 'OAUTH_RESPONSE_IS_NOT_JSON') return ['provider_unavailable', 'the identity provider did not answer as an OpenID Provider does']
+    return ['provider_answer_invalid', error.code === undefined ? 'the identity provider\'s answer failed a check' : `the identity provider's answer failed a check: ${error.code}`]
+  }
+  return ['provider_answer_invalid', 'the identity provider\'s answer failed a check']
+}
