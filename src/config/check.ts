@@ -1,0 +1,17 @@
+import { ConfigurationError, loadConfiguration } from './load.ts'
+
+// npm run check-config -- DIR: says whether a configuration directory can be used, for pull requests.
+
+const [directory] = process.argv.slice(2)
+if (directory === undefined) {
+  console.error('usage: npm run check-config -- DIR')
+  process.exit(2)
+}
+try {
+  const { clients, identityProviders, hash } = loadConfiguration(directory)
+  console.log(`${directory}: ${clients.size} clients, ${identityProviders.size} identity providers, hash ${hash}`)
+} catch (error) {
+  if (!(error instanceof ConfigurationError)) throw error
+  console.error(error.message)
+  process.exit(1)
+}

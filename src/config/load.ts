@@ -1,0 +1,269 @@
+import { createHash, createSecretKey, type KeyObject } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { basename, extname, join, resolve } from 'node:path'
+import type { JWK } from 'jose'
+import type { Static, TSchema } from 'typebox'
+import Value from 'typebox/value'
+import { parseDocument } from 'yaml'
+import { signingKey, type SigningKey } from '../adapters/jwk-signer.ts'
+import type { SealingKey } from '../adapters/keyring-sealer.ts'
+import { secretDigest } from '../protocol/client-authentication.ts'
+import { Client as ClientSchema, IdentityProvider as IdentityProviderSchema, Settings as SettingsSchema, type ClientRegistration, type IdentityProviderRegistration, type Settings } from './schema.ts'
+
+/** A logo: its path under the base path, which changes with its content. */
+export interface Asset { path: string, type: string, bytes: Buffer }
+
+export interface Client extends ClientRegistration {
+  title: string
+  acr_values: string[]
+  /** what tells its `sub` from other clients' (OpenID Connect Core §8.1) */
+  sector: string
+  secrets: Buffer[]
+  logoAsset?: Asset | undefined
+}
+
+export interface IdentityProvider extends IdentityProviderRegistration {
+  clientSecret?: string | undefined
+  clientKey?: JWK | undefined
+  certificateAuthority?: string | undefined
+  logoAsset?: Asset | undefined
+}
+
+export interface Keys { signing: SigningKey[], sealing: SealingKey[], subject: KeyObject }
+
+/** A configuration that was checked, its secrets read: all of it is in force or none. */
+export interface Configuration {
+  settings: Settings
+  /** path of the issuer, '' or '/api/v2': before every endpoint */
+  base: string
+  levels: { levels: string[], default: string }
+  /** levels at which a session spares the citizen the provider */
+  ssoLevels: string[]
+  clients: Map<string, Client>
+  /** in the chooser's order */
+  identityProviders: Map<string, IdentityProvider>
+  keys: Keys
+  tls?: { key: string, cert: string }
+  assets: Asset[]
+  /** tells whether two replicas run the same */
+  hash: string
+}
+
+/** What is wrong with a configuration, a line each: file, path, what was expected. */
+export class ConfigurationError extends Error {
+  override readonly name = 'ConfigurationError'
+  readonly problems: string[]
+  constructor (problems: string[]) {
+    super(`the configuration cannot be used:\n${problems.map(problem => `  ${problem}`).join('\n')}`)
+    this.problems = problems
+  }
+}
+
+/** Reads and checks a configuration directory. @throws {ConfigurationError} with every problem found */
+export function loadConfiguration (directory: string): Configuration {
+  const root = resolve(directory)
+  const problems: string[] = []
+  const digest = createHash('sha256')
+  const assets = new Map<string, Asset>()
+
+  const read = (file: string, from: string) => {
+    try {
+      const bytes = readFileSync(resolve(root, file))
+      digest.update(`${file} ${bytes.length}\n`).update(bytes)
+      return bytes
+    } catch (error) {
+      problems.push(`${from}: ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+      return undefined
+    }
+  }
+  const readText = (file: string, from: string) => read(file, from)?.toString().trim()
+  const readSecret = (file: string, from: string) => {
+    const secret = readText(file, from)
+    if (secret !== undefined && secret.length < 16) problems.push(`${from}: ${file}: expected a secret of at least 16 characters`)
+    return secret
+  }
+  const readLogo = (file: string | undefined, from: string) => {
+    if (file === undefined) return undefined
+    const type = imageTypes[extname(file).toLowerCase()]
+    if (type === undefined) { problems.push(`${from}: /logo: expected an .svg, .png or .webp file`); return undefined }
+    const bytes = read(file, `${from}: /logo`)
+    if (bytes === undefined) return undefined
+    const asset = { path: `/assets/${createHash('sha256').update(bytes).digest('base64url').slice(0, 16)}${extname(file).toLowerCase()}`, type, bytes }
+    assets.set(asset.path, asset)
+    return asset
+  }
+  const readObject = <S extends TSchema>(file: string, schema: S): Static<S> | undefined => {
+    const text = readText(file, file)
+    if (text === undefined) return undefined
+    const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true })
+    for (const { message, linePos } of document.errors) problems.push(`${file}: line ${linePos?.[0].line}: ${message.split('\n')[0]}`)
+    if (document.errors.length > 0) return undefined
+    const value = Value.Default(schema, document.toJS() ?? {})
+    const faults = faultsOf(schema, value)
+    problems.push(...faults.map(fault => `${file}: ${fault}`))
+    return faults.length > 0 ? undefined : value as Static<S>
+  }
+  const readObjects = <S extends TSchema>(folder: string, schema: S) => {
+    let files: string[] = []
+    try { files = readdirSync(join(root, folder)).filter(file => /\.ya?ml$/.test(file)).sort() } catch { problems.push(`${folder}/: expected a directory of YAML files`) }
+    return files.map(file => ({ file: `${folder}/${file}`, value: readObject(`${folder}/${file}`, schema) })).filter(({ value }) => value !== undefined) as Array<{ file: string, value: Static<S> }>
+  }
+
+  const settings = readObject('passerelle.yaml', SettingsSchema)
+  if (settings === undefined) throw new ConfigurationError(problems)
+  const identityProviders = readObjects('identity-providers', IdentityProviderSchema).map(({ file, value }) => {
+    if (value.token_endpoint_auth_method === 'private_key_jwt' ? value.client_key === undefined : value.client_secret === undefined) {
+      problems.push(`${file}: expected ${value.token_endpoint_auth_method === 'private_key_jwt' ? '/client_key' : '/client_secret'} for ${value.token_endpoint_auth_method}`)
+    }
+    return {
+      file,
+      value: {
+        ...value,
+        clientSecret: value.client_secret && readSecret(value.client_secret.file, `${file}: /client_secret`),
+        clientKey: value.client_key && readClientKey(value.client_key.file, `${file}: /client_key`),
+        certificateAuthority: value.ca === undefined ? undefined : readText(value.ca, `${file}: /ca`),
+        logoAsset: readLogo(value.logo, file)
+      } satisfies IdentityProvider
+    }
+  })
+  const clients = readObjects('clients', ClientSchema).map(({ file, value }) => ({
+    file,
+    value: {
+      ...value,
+      title: value.title ?? value.name,
+      acr_values: value.acr_values ?? settings.acr.levels,
+      sector: value.entity ?? value.client_id,
+      secrets: value.client_secrets.map(({ file: secret }) => readSecret(secret, `${file}: /client_secrets`)).filter(secret => secret !== undefined).map(secretDigest),
+      logoAsset: readLogo(value.logo, file)
+    } satisfies Client
+  }))
+  const keys = readKeys(settings.keys)
+  const tls = settings.listen.tls && { cert: readText(settings.listen.tls.certificate, 'passerelle.yaml: /listen/tls/certificate')!, key: readText(settings.listen.tls.key, 'passerelle.yaml: /listen/tls/key')! }
+
+  problems.push(...meaningOf(settings, clients, identityProviders))
+  if (problems.length > 0) throw new ConfigurationError(problems)
+
+  return {
+    settings,
+    base: new URL(settings.issuer).pathname.replace(/\/$/, ''),
+    levels: { levels: settings.acr.levels, default: settings.acr.default ?? settings.acr.levels[0]! },
+    ssoLevels: settings.session.acr_values ?? [settings.acr.levels[0]!],
+    clients: new Map(clients.map(({ value }) => [value.client_id, value])),
+    identityProviders: new Map(identityProviders.map(({ value }) => value).sort((a, b) => a.order - b.order || a.id.localeCompare(b.id)).map(value => [value.id, value])),
+    keys,
+    ...(tls === undefined ? {} : { tls }),
+    assets: [...assets.values()],
+    hash: digest.digest('hex').slice(0, 16)
+  }
+
+  function readClientKey (file: string, from: string): JWK | undefined {
+    const jwk = parseKey(readText(file, from), `${from}: ${file}`)
+    if (jwk !== undefined && (typeof jwk.kid !== 'string' || typeof jwk.alg !== 'string' || jwk.d === undefined)) problems.push(`${from}: ${file}: expected a private JWK with kid and alg`)
+    return jwk
+  }
+
+  function parseKey (text: string | undefined, from: string): (JWK & { nbf?: number }) | undefined {
+    if (text === undefined) return undefined
+    try { return JSON.parse(text) } catch { problems.push(`${from}: expected a JWK (RFC 7517)`) }  // V8's message quotes the key: it is not kept
+    return undefined
+  }
+
+  function readKeys (folder: string): Keys {
+    const found: Keys = { signing: [], sealing: [], subject: createSecretKey(Buffer.alloc(32)) }
+    let files: string[] = []
+    try { files = readdirSync(resolve(root, folder)).filter(file => file.endsWith('.json')).sort() } catch { problems.push(`passerelle.yaml: /keys: ${folder} is not a directory that can be read; \`npm run keys -- next ${folder}\` makes one`) }
+    for (const file of files) {
+      const from = `${folder}/${file}`
+      const jwk = parseKey(readText(join(folder, file), from), from)
+      if (jwk === undefined) continue
+      try {
+        if (basename(file) === 'subject.json') found.subject = symmetric(jwk)
+        else if (jwk.kid === undefined || jwk.nbf === undefined) throw new Error('expected kid and nbf')
+        else if (jwk.kty === 'oct') found.sealing.push({ kid: jwk.kid, nbf: jwk.nbf, key: symmetric(jwk) })
+        else found.signing.push(signingKey(jwk as Parameters<typeof signingKey>[0]))
+      } catch { problems.push(`${from}: expected a private JWK with kid, nbf and alg RS256 or ES256, or a 256-bit oct key`) }
+    }
+    if (files.length > 0) {
+      if (!files.includes('subject.json')) problems.push(`${folder}: expected subject.json, the secret behind sub`)
+      if (found.sealing.length === 0) problems.push(`${folder}: expected a sealing key`)
+      for (const alg of ['RS256', 'ES256']) if (!found.signing.some(key => key.alg === alg)) problems.push(`${folder}: expected a signing key for ${alg}`)
+    }
+    return found
+  }
+}
+
+const imageTypes: Record<string, string> = { '.svg': 'image/svg+xml', '.png': 'image/png', '.webp': 'image/webp' }
+
+function symmetric (jwk: JWK) {
+  const bytes = Buffer.from(jwk.k ?? '', 'base64url')
+  if (jwk.kty !== 'oct' || bytes.length !== 32) throw new Error('expected 256 bits')
+  return createSecretKey(bytes)
+}
+
+/** Faults of shape: the path and what was expected there. */
+function faultsOf (schema: TSchema, value: unknown) {
+  return [...new Set(Value.Errors(schema, value).map(({ instancePath, keyword, message, params }) => {
+    const { allowedValues, additionalProperties, requiredProperties } = params as Record<string, string[] | undefined>
+    switch (keyword) {
+      case 'boolean': return undefined                                 // said by additionalProperties
+      case 'additionalProperties': return `${instancePath || '/'}: unknown setting ${additionalProperties!.join(', ')}`
+      case 'required': return `${instancePath || '/'}: expected ${requiredProperties!.join(', ')}`
+      case 'enum': return `${instancePath}: expected one of ${allowedValues!.join(', ')}`
+      default: return `${instancePath}: ${message}`
+    }
+  }).filter(fault => fault !== undefined))]
+}
+
+type Named<T> = { file: string, value: T }
+
+/** Faults of meaning: what no schema can say. */
+function meaningOf (settings: Settings, clients: Array<Named<Client>>, providers: Array<Named<IdentityProvider>>) {
+  const problems: string[] = []
+  const { levels } = settings.acr
+  const development = settings.environment === 'development'
+  const say = (file: string, path: string, expected: string) => problems.push(`${file}: ${path}: ${expected}`)
+
+  const secure = (file: string, path: string, address: string) => {
+    const { protocol, hostname } = new URL(address)
+    const loopback = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)
+    if (protocol !== 'https:' && !(development && loopback)) say(file, path, development ? 'expected https, or http on a loopback name' : 'expected https')
+  }
+  const all = (file: string, path: string, values: readonly string[] | undefined, known: readonly string[], what: string) => {
+    for (const value of values ?? []) if (!known.includes(value)) say(file, path, `${value} is not ${what}`)
+  }
+  const unique = (path: string, named: Array<{ file: string, name: string }>) => {
+    for (const { file, name } of named) if (named.find(other => other.name === name)!.file !== file) say(file, path, `${name} is already in ${named.find(other => other.name === name)!.file}`)
+  }
+
+  secure('passerelle.yaml', '/issuer', settings.issuer)
+  if (/[?]|\/$/.test(settings.issuer)) say('passerelle.yaml', '/issuer', 'expected no query and no slash at the end')
+  all('passerelle.yaml', '/acr/default', settings.acr.default === undefined ? [] : [settings.acr.default], levels, 'one of /acr/levels')
+  all('passerelle.yaml', '/session/acr_values', settings.session.acr_values, levels, 'one of /acr/levels')
+  if (clients.length === 0) problems.push('clients/: expected at least one client')
+  if (providers.length === 0) problems.push('identity-providers/: expected at least one identity provider')
+  unique('/client_id', clients.map(({ file, value }) => ({ file, name: value.client_id })))
+  unique('/id', providers.map(({ file, value }) => ({ file, name: value.id })))
+
+  const ids = providers.map(({ value }) => value.id)
+  for (const { file, value: client } of clients) {
+    const isPublic = client.token_endpoint_auth_method === 'none'
+    client.redirect_uris.forEach((uri, at) => secure(file, `/redirect_uris/${at}`, uri))
+    client.post_logout_redirect_uris.forEach((uri, at) => secure(file, `/post_logout_redirect_uris/${at}`, uri))
+    all(file, '/acr_values', client.acr_values, levels, 'one of the levels in passerelle.yaml')
+    all(file, '/identity_providers/allow', client.identity_providers.allow, ids, 'an identity provider')
+    all(file, '/identity_providers/deny', client.identity_providers.deny, ids, 'an identity provider')
+    all(file, '/idp_hints', client.idp_hints, ids, 'an identity provider')
+    if (isPublic && client.client_secrets.length > 0) say(file, '/client_secrets', 'a public client has none')
+    if (!isPublic && client.client_secrets.length === 0) say(file, '/client_secrets', `expected at least one for ${client.token_endpoint_auth_method}`)
+    if (isPublic && !client.require_pkce) say(file, '/require_pkce', 'expected true for a public client')
+    if (isPublic && client.acr_values.some(level => level !== levels[0])) say(file, '/acr_values', `a public client has the lowest level only: expected [${levels[0]}]`)
+  }
+  for (const { file, value: provider } of providers) {
+    secure(file, '/issuer', provider.issuer)
+    for (const [name, value] of Object.entries(provider.endpoints ?? {})) if (typeof value === 'string') secure(file, `/endpoints/${name}`, value)
+    all(file, '/acr_values', provider.acr_values, levels, 'one of the levels in passerelle.yaml')
+    if (!provider.scopes.includes('openid')) say(file, '/scopes', 'expected openid among them')
+    if (provider.state === 'maintenance' && provider.maintenance === undefined) provider.maintenance = {}
+  }
+  return problems
+}

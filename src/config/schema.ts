@@ -1,0 +1,131 @@
+import { Type, type Static, type TSchema } from 'typebox'
+import { scopeClaims } from '../protocol/claims.ts'
+
+// The one source of the configuration's types, checks, defaults and reference page (docs/configuration.md).
+// Names are snake_case, as the registered metadata of RFC 7591 and OpenID Connect Discovery is.
+
+const closed = { additionalProperties: false }
+const text = (description: string, more = {}) => Type.String({ description, minLength: 1, maxLength: 256, ...more })
+const file = (description: string) => Type.String({ description: `${description} (a file, relative to the configuration directory)`, minLength: 1 })
+const url = (description: string) => Type.String({ description, maxLength: 2048, pattern: '^https?://[^\\s#]+$' })
+const list = (description: string, more = {}) => listOf(description, Type.String({ minLength: 1, maxLength: 256 }), more)
+const listOf = <T extends TSchema>(description: string, of: T, more = {}) => Type.Array(of, { description, uniqueItems: true, ...more })
+const oneOf = <const T extends string[]>(description: string, values: [...T], more = {}) => Type.Enum(values, { description, ...more })
+const seconds = (description: string, fallback: number, maximum: number) => Type.Integer({ description, default: fallback, minimum: 1, maximum })
+const section = <T extends Record<string, TSchema>>(description: string, properties: T) => Type.Object(properties, { description, default: {}, ...closed })
+const port = (description: string, fallback: number) => Type.Integer({ description, default: fallback, minimum: 0, maximum: 65535 })
+
+const languages = Type.Object({ fr: Type.String({ maxLength: 500 }), en: Type.String({ maxLength: 500 }) }, { description: 'a text in each language', ...closed })
+const instant = (description: string) => Type.String({ description, pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$' })
+
+export const identityClaims = [...new Set(Object.values(scopeClaims).flat())].filter(name => name !== 'idp_id' && name !== 'amr')
+const knownScopes = Object.keys(scopeClaims)
+
+/** `passerelle.yaml`: the gateway itself. */
+export const Settings = Type.Object({
+  issuer: url('our issuer identifier; its path is the base path of every endpoint'),
+  environment: oneOf('`development` allows an http issuer and http redirect URIs on loopback names', ['production', 'development'], { default: 'production' }),
+  site: Type.String({ description: 'the mark of this site, at the head of every handle it issues', pattern: '^[a-z0-9]{1,4}$', default: 'a' }),
+  listen: section('where citizens and clients are answered', {
+    host: text('address', { default: '0.0.0.0' }),
+    port: port('port; 0 takes any free one', 8080),
+    tls: Type.Optional(Type.Object({ certificate: file('certificate chain, PEM'), key: file('private key, PEM') }, { description: 'https with a certificate of our own; without it plain http, behind a proxy that ends TLS', ...closed }))
+  }),
+  operations: section('where /livez, /readyz and /metrics are answered, never the public port', {
+    host: text('address', { default: '0.0.0.0' }),
+    port: port('port; 0 takes any free one', 9090)
+  }),
+  trusted_proxies: list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] }),
+  keys: file('directory of the signing and sealing keys and of the subject secret'),
+  acr: section('levels of assurance', {
+    levels: list('every level, the lowest first', { minItems: 1, default: ['eidas1', 'eidas2', 'eidas3'] }),
+    default: Type.Optional(text('the level wanted when a client asks for none that we know; the lowest unless set'))
+  }),
+  identity: section('what an identity must be', {
+    required_claims: listOf('claims without which an identity is refused', Type.Enum(identityClaims), { default: ['given_name', 'family_name', 'gender', 'birthdate', 'birthcountry'] }),
+    subject: oneOf('what `sub` is made from: the pivot identity, or the provider\'s issuer and `sub`', ['pivot', 'upstream'], { default: 'pivot' })
+  }),
+  session: section('single sign-on', {
+    idle_seconds: seconds('end of a session that is not used', 1800, 86400),
+    life_seconds: seconds('end of every session', 28800, 86400),
+    acr_values: Type.Optional(list('levels at which a session spares the citizen the provider; the lowest level unless set'))
+  })
+}, closed)
+
+/** `clients/*.yaml`: one service. */
+export const Client = Type.Object({
+  client_id: Type.String({ description: 'RFC 6749 §2.2', pattern: '^[A-Za-z0-9._~-]{1,64}$' }),
+  name: text('name for operators'),
+  title: Type.Optional(text('name shown to citizens; `name` unless set')),
+  logo: Type.Optional(file('logo, SVG or PNG')),
+  client_uri: Type.Optional(url('home page of the service, for "return to the service"')),
+  active: Type.Boolean({ description: 'false closes the service at once', default: true }),
+  entity: Type.Optional(text('clients with the same entity get the same `sub` (sector identifier, OpenID Connect Core §8.1); `client_id` unless set')),
+  redirect_uris: listOf('exact redirection endpoints', url('a redirection endpoint'), { minItems: 1, maxItems: 64 }),
+  post_logout_redirect_uris: listOf('exact addresses after logout', url('an address after logout'), { maxItems: 64, default: [] }),
+  scopes: listOf('scopes the service may ask for, `openid` is understood', Type.Enum(knownScopes), { default: ['openid'] }),
+  claims: listOf('claims the service may ask for one by one, beyond those of its scopes', Type.Enum([...identityClaims, 'idp_id', 'amr']), { default: [] }),
+  acr_values: Type.Optional(list('levels offered to this service; all unless set')),
+  token_endpoint_auth_method: oneOf('OpenID Connect Core §9; `none` is for public clients', ['client_secret_basic', 'client_secret_post', 'none'], { default: 'client_secret_basic' }),
+  client_secrets: listOf('secrets in force at a time', Type.Object({ file: file('the secret') }, closed), { maxItems: 4, default: [] }),
+  id_token_signed_response_alg: oneOf('signature of ID Tokens; RS256 is what plain clients expect, ES256 is recommended', ['RS256', 'ES256'], { default: 'RS256' }),
+  require_pkce: Type.Boolean({ description: 'false is for confidential clients that cannot yet; a challenge that is sent is always enforced', default: true }),
+  consent: oneOf('the information page: with a checkbox, without, or not shown at all', ['required', 'information', 'skip'], { default: 'information' }),
+  sso: Type.Boolean({ description: 'whether a session opened for another service lets the citizen in', default: true }),
+  identity_providers: section('which identity providers the service accepts', {
+    allow: Type.Optional(list('only these')),
+    deny: list('never these', { default: [] })
+  }),
+  idp_hints: list('providers that `idp_hint` may name', { default: [] }),
+  code_seconds: seconds('life of a code', 30, 60),
+  access_token_seconds: seconds('life of an access token', 60, 600),
+  id_token_seconds: seconds('life of an ID Token', 60, 3600)
+}, closed)
+
+/** `identity-providers/*.yaml`: one identity provider. */
+export const IdentityProvider = Type.Object({
+  id: Type.String({ description: 'name in addresses and metrics', pattern: '^[a-z0-9][a-z0-9-]{0,31}$' }),
+  title: text('name shown to citizens'),
+  logo: Type.Optional(file('logo, SVG or PNG')),
+  order: Type.Integer({ description: 'place on the chooser, the lowest first', default: 100 }),
+  state: oneOf('`hidden` is reached by `idp_hint` only; `disabled` lets a login under way finish', ['active', 'beta', 'hidden', 'maintenance', 'disabled'], { default: 'active' }),
+  maintenance: Type.Optional(Type.Object({
+    message: Type.Optional(languages),
+    from: Type.Optional(instant('start, RFC 3339')),
+    until: Type.Optional(instant('end, RFC 3339'))
+  }, { description: 'shown while the state is `maintenance`, or between the dates whatever the state', ...closed })),
+  issuer: url('issuer identifier'),
+  endpoints: Type.Optional(Type.Object({
+    authorization_endpoint: url('RFC 8414 §2'),
+    token_endpoint: url('RFC 8414 §2'),
+    jwks_uri: url('RFC 8414 §2'),
+    userinfo_endpoint: Type.Optional(url('OpenID Connect Discovery §3')),
+    end_session_endpoint: Type.Optional(url('RP-Initiated Logout §2.1')),
+    authorization_response_iss_parameter_supported: Type.Boolean({ description: 'RFC 9207 §3', default: false })
+  }, { description: 'static endpoints; found by discovery unless set', ...closed })),
+  client_id: text('our client_id there'),
+  token_endpoint_auth_method: oneOf('how we authenticate there', ['client_secret_basic', 'client_secret_post', 'private_key_jwt'], { default: 'client_secret_basic' }),
+  client_secret: Type.Optional(Type.Object({ file: file('our secret there') }, closed)),
+  client_key: Type.Optional(Type.Object({ file: file('our private key there, a JWK with `alg` and `kid`') }, closed)),
+  id_token_signed_response_alg: oneOf('the only signature accepted on its ID Tokens', ['RS256', 'PS256', 'ES256', 'EdDSA'], { default: 'RS256' }),
+  userinfo_signed_response_alg: Type.Optional(oneOf('its userinfo answer is a JWT, signed so; JSON unless set', ['RS256', 'PS256', 'ES256', 'EdDSA'])),
+  scopes: list('scopes we ask for', { default: ['openid', 'profile', 'birth', 'email'] }),
+  acr_values: list('levels it may vouch for', { minItems: 1 }),
+  amr: list('`amr` to report for it when it reports none', { default: [] }),
+  required_claims: listOf('claims it must give, beyond the platform\'s', Type.Enum(identityClaims), { default: [] }),
+  always_authenticates: Type.Boolean({ description: 'it asks the citizen every time, so a missing `auth_time` is believed where a fresh login was asked', default: false }),
+  timeout_ms: Type.Integer({ description: 'limit of each call to it', default: 4000, minimum: 100, maximum: 30000 }),
+  callback_timeout_ms: Type.Integer({ description: 'limit of all its calls on one way back', default: 8000, minimum: 100, maximum: 60000 }),
+  connections: Type.Integer({ description: 'connections kept to each of its hosts', default: 16, minimum: 1, maximum: 256 }),
+  ca: Type.Optional(file('certificate authority its TLS certificate is checked against, PEM; the system\'s unless set')),
+  breaker: section('circuit breaker', {
+    error_percent: Type.Integer({ description: 'share of failed calls that opens it', default: 50, minimum: 1, maximum: 100 }),
+    volume: Type.Integer({ description: 'calls in the window below which it never opens', default: 10, minimum: 1, maximum: 10000 }),
+    window_ms: Type.Integer({ description: 'window over which calls are counted', default: 10000, minimum: 1000, maximum: 120000 }),
+    reset_ms: Type.Integer({ description: 'pause before the next try', default: 10000, minimum: 100, maximum: 300000 })
+  })
+}, closed)
+
+export type Settings = Static<typeof Settings>
+export type ClientRegistration = Static<typeof Client>
+export type IdentityProviderRegistration = Static<typeof IdentityProvider>
