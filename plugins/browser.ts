@@ -1,0 +1,146 @@
+import cookie from '@fastify/cookie'
+import { createHash, randomBytes } from 'node:crypto'
+import type { FastifyReply } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Client } from '../src/config/load.ts'
+import type { AuthorizationRequest } from '../src/protocol/authorization-request.ts'
+import { OAuthError } from '../src/protocol/errors.ts'
+import { life, limit, type Identification, type Login } from '../src/records.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** the login this request belongs to, once it is opened */
+    login: Login | null
+    /** A new login for a request that was checked. */
+    newLogin (request: AuthorizationRequest, language: Login['language']): Login
+    /** The login of this id that this very browser carries, checked against the configuration in force. @throws {OAuthError} login_unknown, login_finished, client_inactive */
+    openLogin (id: string | undefined): Login
+    /** Who came back in this login, while it lasts. @throws {OAuthError} identity_expired, store_unavailable */
+    openIdentification (login: Login): Promise<Identification>
+    /** The handle of this browser's session, '' for none. */
+    sessionHandle (): string
+    /** Refuses a form of ours that another site submits (Fetch Metadata). @throws {OAuthError} form_cross_site */
+    refuseForeignForm (): void
+  }
+  interface FastifyReply {
+    /** Lets the browser carry this login; the oldest others go when there is no room. @throws {OAuthError} request_too_large */
+    keepLogin (login: Login): FastifyReply
+    /** Lets the browser carry who came back in this login, in the one place there is for that. */
+    keepIdentification (login: Login, identification: Identification): Promise<void>
+    dropIdentification (): FastifyReply
+    keepSession (handle: string): FastifyReply
+    dropSession (): FastifyReply
+  }
+}
+
+/** What the browser carries: one cookie a login, one for who came back, one for the session's handle, all sealed or random. */
+export default fp(async app => {
+  const { issuer } = app.configuration.settings
+  const https = issuer.startsWith('https:')
+  const prefix = https ? '__Host-' : 'passerelle-'                     // __Host- needs https; plain http is for development
+  const attributes = { path: '/', httpOnly: true, secure: https, sameSite: 'lax' } as const
+  const identityCookie = `${prefix}identity`
+  const sessionCookie = `${prefix}session`
+  const loginPrefix = `${prefix}login-`
+
+  await app.register(cookie)
+  app.decorateRequest('login', null)
+
+  app.decorateRequest('newLogin', (request, language) => ({
+    id: randomBytes(16).toString('base64url'),
+    secret: randomBytes(32).toString('base64url'),
+    request,
+    language,
+    exp: app.now() + life.login
+  }))
+
+  app.decorateRequest('openLogin', function (id) {
+    const name = loginPrefix + (id ?? '')
+    const opened = app.sealer.open('login', name, this.cookies[name] ?? '')
+    if (opened === undefined) throw new OAuthError('login_unknown', 'this browser carries no such login')
+    const { record, exp } = opened
+    // the registration may have changed since: the login goes on only with a client and an address that are in force
+    const client = app.client(record.request.client_id)
+    const redirect_uri = client?.redirect_uris.find(uri => markOf(uri) === record.request.redirect_uri)
+    if (client === undefined || redirect_uri === undefined) throw new OAuthError('login_unknown', 'the client of this login is no longer registered so')
+    if (!client.active) throw new OAuthError('client_inactive', 'this client is not active')
+    const login: Login = { id: id!, ...record, request: { ...record.request, redirect_uri }, exp }
+    this.login = login
+    if (login.done) throw new OAuthError('login_finished', 'this login has already gone back to its client')
+    this.returnAddress = login.request
+    return login
+  })
+
+  app.decorateReply('keepLogin', function (login) {
+    const { id, exp, ...record } = login
+    const name = loginPrefix + id
+    const sealed = app.sealer.seal('login', name, { ...record, request: { ...record.request, redirect_uri: markOf(record.request.redirect_uri) } }, exp)
+    if (login.idp === undefined && login.done === undefined && sealed.length > limit.loginCookie) throw tooLarge(login.request)
+    makeRoom(this, { name, bytes: sealed.length }, this.request.cookies[identityCookie]?.length ?? 0)
+    return this.setCookie(name, sealed, { ...attributes, maxAge: exp - app.now() })
+  })
+
+  /** All login cookies together have a limit, as headers have; the oldest goes first, and what is not ours before it. */
+  function makeRoom (reply: FastifyReply, kept: { name: string, bytes: number }, identityBytes: number) {
+    const others = Object.entries(reply.request.cookies).filter((entry): entry is [string, string] => entry[0].startsWith(loginPrefix) && entry[0] !== kept.name)
+      .map(([name, value]) => ({ name, bytes: name.length + value.length, exp: app.sealer.open('login', name, value)?.exp ?? 0 }))
+      .sort((a, b) => b.exp - a.exp)
+    let room = limit.allCookies - kept.name.length - kept.bytes - identityBytes
+    for (const { name, bytes, exp } of others) {
+      room -= bytes
+      if (room < 0 || exp === 0) reply.clearCookie(name, attributes)
+    }
+  }
+
+  app.decorateReply('keepIdentification', async function (login, identification) {
+    const place = `${identityCookie} ${login.id}`
+    const exp = Math.min(app.now() + life.identity, login.exp)
+    const sealed = app.sealer.seal('identity', place, identification, exp)
+    // what a browser cannot carry the store keeps, and the browser its handle
+    const kept = sealed.length <= limit.identityCookie
+      ? sealed
+      : app.sealer.seal('identity', place, { handle: await app.store.put('identity', identification, life.identity) }, exp)
+    const name = loginPrefix + login.id
+    makeRoom(this, { name, bytes: this.request.cookies[name]?.length ?? 0 }, kept.length)
+    this.setCookie(identityCookie, kept, { ...attributes, maxAge: life.identity })
+  })
+
+  app.decorateRequest('openIdentification', async function (login) {
+    const record = app.sealer.open('identity', `${identityCookie} ${login.id}`, this.cookies[identityCookie] ?? '')?.record
+    const identification = record !== undefined && 'handle' in record ? await app.store.get('identity', record.handle) : record
+    if (identification === undefined) throw new OAuthError('identity_expired', 'nobody has come back in this login, or too long ago')
+    if (identification.sid !== undefined && await app.store.ended(identification.sid)) throw new OAuthError('identity_expired', 'the session this came from has ended')
+    return identification
+  })
+
+  app.decorateReply('dropIdentification', function () {
+    return this.request.cookies[identityCookie] === undefined ? this : this.clearCookie(identityCookie, attributes)
+  })
+
+  app.decorateRequest('sessionHandle', function () { return this.cookies[sessionCookie] ?? '' })
+  app.decorateReply('keepSession', function (handle) { return this.setCookie(sessionCookie, handle, attributes) })
+  app.decorateReply('dropSession', function () { return this.clearCookie(sessionCookie, attributes).clearCookie(identityCookie, attributes) })
+
+  app.decorateRequest('refuseForeignForm', function () {
+    const site = this.headers['sec-fetch-site']
+    if (site !== undefined && site !== 'same-origin' && site !== 'none') throw new OAuthError('form_cross_site', 'this form was not submitted from our own page')
+  })
+
+  app.addHook('onRequest', async request => {
+    const purpose = `${String(request.headers['sec-purpose'] ?? '')} ${String(request.headers.purpose ?? '')}`
+    if (request.routeOptions.config.audience === 'citizen' && /\bprefetch\b/.test(purpose)) throw new OAuthError('prefetch_refused', 'a login is not fetched ahead')
+  })
+}, { name: 'browser', dependencies: ['errors', 'store', 'signer', 'clients'] })
+
+/** Stands for a registered address in the cookie: shorter than the address, and unmoved when the list is put in another order. */
+const markOf = (redirect_uri: string) => createHash('sha256').update(redirect_uri).digest('base64url').slice(0, 12)
+
+function tooLarge (request: AuthorizationRequest) {
+  const sizes = Object.entries(request).map(([name, value]) => ({ name: parameterNames[name] ?? name, bytes: JSON.stringify(value).length }))
+  const [largest] = sizes.sort((a, b) => b.bytes - a.bytes)
+  return new OAuthError('request_too_large', `${largest!.name}: the request is too large for a browser to carry`)
+}
+const parameterNames: Record<string, string> = { scopes: 'scope', essentialAcr: 'claims', userinfoClaims: 'claims', idTokenClaims: 'claims', sub: 'claims' }
+
+/** The client a login is for. */
+export const clientOf = (app: { client (client_id: unknown): Client | undefined }, login: Login) => app.client(login.request.client_id)!

@@ -1,0 +1,54 @@
+import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import fp from 'fastify-plugin'
+import type { Answer } from '../../src/ports.ts'
+import { pick, scopeClaims } from '../../src/protocol/claims.ts'
+import { OAuthError } from '../../src/protocol/errors.ts'
+import { checkIdentification } from '../../src/protocol/identification.ts'
+import { personOfAccount, personOfPivot } from '../../src/protocol/subject.ts'
+import { loginOfState, upstreamOf } from '../../src/protocol/upstream.ts'
+import { life, type Identification, type Login } from '../../src/records.ts'
+import { clientOf } from '../browser.ts'
+import { questionOf } from '../questions.ts'
+
+const schema = { params: Type.Object({ idp: Type.String({ maxLength: 32 }) }), querystring: Type.Object({ state: Type.Optional(Type.String({ maxLength: 128 })) }) }
+
+/** Redirection endpoint (RFC 6749 §3.1.2): the identity comes in, the citizen reads what will be sent. */
+const plugin: FastifyPluginAsyncTypebox = async app => {
+  const { settings, base } = app.configuration
+
+  app.get('/callback/:idp', { schema, config: { audience: 'citizen' } }, async (request, reply) => {
+    const login = request.openLogin(loginOfState(request.query.state))  // the sealed cookie of this very login
+    const { idp, sentAt = 0 } = login
+    if (idp === undefined || idp !== request.params.idp || upstreamOf(login, idp).state !== request.query.state) throw new OAuthError('login_elsewhere', 'this answer is not from the provider the login is at')
+    const onward = `${base}/consent?login=${login.id}`
+    if (await request.openIdentification(login).then(found => found.idp === idp, () => false)) return reply.redirect(onward, 303)  // called back twice: no call is made
+    if (app.now() - sentAt > life.upstream) throw new OAuthError('login_expired', 'the citizen was at the identity provider for too long')
+
+    const provider = app.providerRegistration(idp)
+    const answer = await app.identityProvider(idp).identify(new URL(settings.issuer + request.url.slice(base.length)), questionOf(app, { ...login, idp }))
+    const facts = checkIdentification(answer, { ...login.request, sentAt, now: app.now() }, provider, app.configuration.levels.levels, settings.identity.required_claims)
+    const identification = identified(login, idp, answer, facts)
+
+    if (clientOf(app, login).consent === 'skip' && !login.request.prompt?.includes('consent')) return reply.returnToClient(login, identification)
+    await reply.keepIdentification(login, identification)
+    return reply.redirect(onward, 303)
+  })
+
+  /** Who came back, cut to what this client is sent, or to all that single sign-on may need. */
+  function identified (login: Login, idp: string, { sub, claims, id_token }: Answer, facts: Pick<Identification, 'acr' | 'amr' | 'auth_time'>): Identification {
+    const { keys: { subject }, ssoLevels, levels: { levels } } = app.configuration
+    const { issuer } = app.providerRegistration(idp)
+    const shared = clientOf(app, login).sso && ssoLevels.some(level => levels.indexOf(level) <= levels.indexOf(facts.acr))
+    return {
+      idp,
+      person: settings.identity.subject === 'pivot' ? personOfPivot(subject, claims) : personOfAccount(subject, issuer, sub),
+      claims: pick(claims, shared ? everyClaim : app.claimsSent(login, 'everywhere')),
+      ...facts,
+      ...(id_token === undefined ? {} : { id_token })
+    }
+  }
+}
+
+const everyClaim = new Set(Object.values(scopeClaims).flat())
+
+export default fp(plugin, { name: 'callback', encapsulate: true, dependencies: ['pages', 'identity-providers', 'authorization-response'] })

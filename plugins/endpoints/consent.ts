@@ -1,0 +1,51 @@
+import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { consentPage } from '../../src/pages/consent.ts'
+import { parameter } from '../../src/protocol/authorization-request.ts'
+import { pick } from '../../src/protocol/claims.ts'
+import { OAuthError } from '../../src/protocol/errors.ts'
+import type { Identification, Login } from '../../src/records.ts'
+import { clientOf } from '../browser.ts'
+
+const body = Type.Object({ login: parameter(64), decision: Type.Optional(Type.Enum(['continue', 'refuse'])), consent: parameter(8) })
+
+/** Information page: the citizen reads who came back and what will be sent to whom, and agrees; the server checks. */
+const plugin: FastifyPluginAsyncTypebox = async app => {
+  app.get('/consent', { schema: { querystring: Type.Object({ login: parameter(64), lang: parameter(8) }) }, config: { audience: 'citizen' } }, async (request, reply) => {
+    const login = request.openLogin(request.query.login)
+    return show(request, reply, login, await request.openIdentification(login), false)
+  })
+
+  app.post('/consent', { schema: { body }, config: { audience: 'citizen' } }, async (request, reply) => {
+    request.refuseForeignForm()
+    const { login: id, decision, consent } = request.body
+    const login = request.openLogin(id)
+    if (decision === 'refuse') {
+      reply.finish(login)
+      throw new OAuthError('citizen_refused', 'the citizen refused')
+    }
+    const identification = await request.openIdentification(login)
+    if (clientOf(app, login).consent === 'required' && consent !== 'yes') return show(request, reply.code(422), login, identification, true)
+    return reply.returnToClient(login, identification)
+  })
+
+  function show (request: FastifyRequest, reply: FastifyReply, login: Login, { idp, claims, amr }: Identification, missingConsent: boolean) {
+    const client = clientOf(app, login)
+    const { redirect_uri, scopes } = login.request
+    const sent = app.claimsSent(login, 'everywhere')
+    if (redirect_uri.startsWith('http:')) reply.formTarget = new URL(redirect_uri).origin  // development; https ends are allowed anyway
+    return reply.page(consentPage(request.pageContext(`${app.configuration.base}/consent?login=${login.id}`), {
+      client: app.party(client),
+      provider: app.party(app.providerRegistration(idp)),
+      claims: pick({ ...claims, idp_id: idp, amr }, sent),
+      anonymous: sent.size === 0 && scopes.length === 1,
+      consentRequired: client.consent === 'required',
+      missingConsent,
+      login: login.id,
+      chooseHref: request.chooserHref(login)
+    }))
+  }
+}
+
+export default fp(plugin, { name: 'consent', encapsulate: true, dependencies: ['pages', 'authorization-response'] })

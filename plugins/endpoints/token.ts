@@ -1,0 +1,74 @@
+import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { randomBytes } from 'node:crypto'
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Client } from '../../src/config/load.ts'
+import { parameter } from '../../src/protocol/authorization-request.ts'
+import { OAuthError } from '../../src/protocol/errors.ts'
+import { checkGrant } from '../../src/protocol/grant.ts'
+import { idTokenClaims } from '../../src/protocol/id-token.ts'
+import type { Used } from '../../src/records.ts'
+
+const schema = {
+  body: Type.Object({
+    grant_type: parameter(64),
+    code: parameter(128),
+    redirect_uri: parameter(2048),
+    code_verifier: parameter(256),
+    client_id: parameter(64),
+    client_secret: parameter(1024)
+  }),
+  response: {
+    200: Type.Object({ access_token: Type.String(), token_type: Type.Literal('Bearer'), expires_in: Type.Integer(), scope: Type.String(), id_token: Type.String() })
+  }
+}
+
+/** Token endpoint (RFC 6749 §3.2, OpenID Connect Core §3.1.3): the code comes in, checked and only then claimed; tokens go out. */
+const plugin: FastifyPluginAsyncTypebox = async app => {
+  const { issuer } = app.configuration.settings
+
+  app.post('/token', { schema, config: { audience: 'client' } }, async (request, reply) => {
+    const { grant_type, code, redirect_uri, code_verifier } = request.body
+    const client = request.authenticateClient()
+    if (grant_type === undefined) throw new OAuthError('request_malformed', 'grant_type: expected authorization_code')
+    if (grant_type !== 'authorization_code') throw new OAuthError('grant_type_unsupported', 'grant_type: expected authorization_code')
+    if (code === undefined) throw new OAuthError('request_malformed', 'code: expected')
+
+    const grant = await app.store.get('code', code)
+    if (grant === undefined) throw await spent(request, client, await app.store.usedBy(code))
+    try { checkGrant(grant, { client_id: client.client_id, redirect_uri, code_verifier }) } catch (error) {
+      if (grant.client_id !== client.client_id) request.event('code_of_another_client', { login: grant.login, client_id: client.client_id, outcome: 'refused' })
+      throw error
+    }
+
+    const { access_token_seconds, id_token_seconds, id_token_signed_response_alg } = client
+    const [claim, ended] = await Promise.all([
+      app.store.claim(code, { attempt: randomBytes(16).toString('base64url'), client_id: client.client_id, grant, tokenSeconds: access_token_seconds, usedSeconds: usedSeconds(client) }),
+      app.store.ended(grant.sid)
+    ])
+    if ('used' in claim) throw await spent(request, client, claim.used)
+    if (ended) throw new OAuthError('code_invalid', 'code: its session has ended')
+
+    const { access_token } = claim
+    const claims = idTokenClaims(grant, { issuer, now: app.now(), lifeSeconds: id_token_seconds, access_token, secret: app.configuration.keys.subject })
+    const id_token = await app.signer.sign(id_token_signed_response_alg, claims)
+
+    request.event('token', { login: grant.login, client_id: client.client_id, idp: grant.idp, acr: grant.acr, outcome: 'success' })
+    app.countLogin()
+    return reply.header('cache-control', 'no-store').send({ access_token, token_type: 'Bearer' as const, expires_in: access_token_seconds, scope: grant.scopes.join(' '), id_token })
+  })
+
+  /** A code that is not there, or was redeemed: a second use by the client that redeemed it ends what it gave (RFC 6749 §4.1.2). */
+  async function spent (request: FastifyRequest, client: Client, used: Used | undefined) {
+    if (used === undefined) return new OAuthError('code_unknown', 'code: unknown or expired')
+    request.event('code_replayed', { client_id: client.client_id, outcome: 'refused' })
+    if (used.client_id !== client.client_id) return new OAuthError('code_of_another_client', 'code: issued to another client')
+    await app.store.end({ token: used.token }, client.access_token_seconds)
+    return new OAuthError('code_replayed', 'code: already used')
+  }
+}
+
+/** A claim is remembered as long as the code or its token lives. */
+const usedSeconds = ({ code_seconds, access_token_seconds }: Client) => Math.max(code_seconds, access_token_seconds)
+
+export default fp(plugin, { name: 'token', encapsulate: true, dependencies: ['clients', 'store', 'signer'] })

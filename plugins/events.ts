@@ -1,0 +1,29 @@
+import { hostname } from 'node:os'
+import fp from 'fastify-plugin'
+
+/** Business and security events by name, with their step; security events have none. */
+const steps = {
+  token: '7.2',
+  code_replayed: undefined,
+  code_of_another_client: undefined,
+  client_authentication_failed: undefined
+} as const satisfies Record<string, string | undefined>
+
+/** Ids only: never civil identity, tokens or codes. */
+interface EventFields { login?: string, client_id?: string, idp?: string, acr?: string, outcome: 'success' | 'refused' }
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Writes one event: one JSON line on stdout, told apart from other lines by its `event`. */
+    event (name: keyof typeof steps, fields: EventFields): void
+  }
+}
+
+export default fp(async app => {
+  const origin = { site: app.configuration.settings.site, replica: hostname() }
+
+  app.decorateRequest('event', function (name, fields) {
+    const step = steps[name]
+    this.log.info({ event: name, ...(step === undefined ? { security: true } : { step }), ...fields, ...origin }, 'event')
+  })
+}, { name: 'events' })

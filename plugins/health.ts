@@ -1,0 +1,26 @@
+import Fastify, { type FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** /livez, /readyz and /metrics, on a port of their own */
+    operations: FastifyInstance
+    /** what keeps us from being ready, '' for nothing */
+    notReady: string
+  }
+}
+
+/** Probes and metrics. Ready means: configuration and keys loaded, listening, not draining; never the store, never a provider. */
+export default fp(async app => {
+  const operations: FastifyInstance = Fastify({ logger: false, exposeHeadRoutes: false })
+
+  operations.get('/livez', async () => ({ status: 'live' }))
+  operations.get('/readyz', async (request, reply) => app.notReady === '' ? { status: 'ready' } : reply.code(503).send({ status: app.notReady }))
+  operations.get('/metrics', async (request, reply) => reply.type(app.metricsRegistry.contentType).send(await app.metricsRegistry.metrics()))
+
+  app.decorate('operations', operations)
+  app.decorate('notReady', 'starting')
+  app.addHook('onListen', async () => { app.notReady = '' })
+  app.addHook('preClose', async () => { app.notReady = 'draining' })
+  app.addHook('onClose', async () => operations.close())
+}, { name: 'health', dependencies: ['metrics'] })

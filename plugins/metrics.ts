@@ -1,0 +1,29 @@
+import fp from 'fastify-plugin'
+import { Counter, Registry, collectDefaultMetrics } from 'prom-client'
+import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    metricsRegistry: Registry
+    /** one more login that ended with tokens, or failed so */
+    countLogin (failure?: Failure): void
+  }
+}
+
+/** Every metric, defined in one place: `passerelle_` names, closed label sets, nothing personal. */
+export default fp(async app => {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const logins = new Counter({
+    name: 'passerelle_logins_total',
+    help: 'Logins that ended: with tokens (success), or by a failure of the citizen, the client, the provider or ours',
+    labelNames: ['outcome', 'failure'],
+    registers: [registry]
+  })
+  logins.inc({ outcome: 'success', failure: '' }, 0)
+  for (const failure of Object.keys(failures) as Failure[]) logins.inc({ outcome: responsibilityFor(failure), failure }, 0)
+
+  app.decorate('metricsRegistry', registry)
+  app.decorate('countLogin', failure => logins.inc(failure === undefined ? { outcome: 'success', failure: '' } : { outcome: responsibilityFor(failure), failure }))
+  app.addHook('onClose', async () => registry.clear())
+}, { name: 'metrics' })

@@ -1,0 +1,109 @@
+import etag from '@fastify/etag'
+import formbody from '@fastify/formbody'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import type { LookupFunction } from 'node:net'
+import { randomInt } from 'node:crypto'
+import type { DestinationStream } from 'pino'
+import authorizationResponse from '../plugins/authorization-response.ts'
+import browser from '../plugins/browser.ts'
+import clients from '../plugins/clients.ts'
+import cors from '../plugins/cors.ts'
+import errors from '../plugins/errors.ts'
+import events from '../plugins/events.ts'
+import health from '../plugins/health.ts'
+import identityProviders from '../plugins/identity-providers.ts'
+import metrics from '../plugins/metrics.ts'
+import pages from '../plugins/pages.ts'
+import securityHeaders from '../plugins/security-headers.ts'
+import signer from '../plugins/signer.ts'
+import store from '../plugins/store.ts'
+import assets from '../plugins/endpoints/assets.ts'
+import authorize from '../plugins/endpoints/authorize.ts'
+import callback from '../plugins/endpoints/callback.ts'
+import consent from '../plugins/endpoints/consent.ts'
+import discovery from '../plugins/endpoints/discovery.ts'
+import jwks from '../plugins/endpoints/jwks.ts'
+import leave from '../plugins/endpoints/leave.ts'
+import login from '../plugins/endpoints/login.ts'
+import sessionEnd from '../plugins/endpoints/session-end.ts'
+import token from '../plugins/endpoints/token.ts'
+import userinfo from '../plugins/endpoints/userinfo.ts'
+import type { Configuration } from './config/load.ts'
+import { loggable } from './log.ts'
+import type { Clock, IdentityProvider, Store } from './ports.ts'
+import { asOAuthError } from '../plugins/errors.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    configuration: Configuration
+    now: Clock
+  }
+}
+
+/** What tests put in place of the real thing; production passes the addresses of Redis at most. */
+export interface Ports {
+  store?: Store
+  redis?: readonly string[]
+  identityProviders?: Map<string, IdentityProvider>
+  lookup?: LookupFunction
+  now?: Clock
+  log?: DestinationStream | false
+}
+
+/** The gateway: every plugin by name, in the order a request meets them. */
+export async function buildApp (configuration: Configuration, ports: Ports = {}): Promise<FastifyInstance> {
+  const { settings, base, tls } = configuration
+  const app = Fastify({
+    ...(tls === undefined ? {} : { https: tls as never }),
+    logger: ports.log === false ? false : { level: 'info', ...loggable, ...(ports.log === undefined ? {} : { stream: ports.log }) },
+    genReqId: supportId,
+    trustProxy: settings.trusted_proxies.length > 0 ? settings.trusted_proxies : false,
+    exposeHeadRoutes: false,                                           // a HEAD on /callback would run the handler and spend the login
+    bodyLimit: 32 * 1024,
+    requestTimeout: 15_000,
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+    frameworkErrors: (error, request, reply) => { (reply as FastifyReply).code(400).send({ error: asOAuthError(error).row.error }) }
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  app.removeAllContentTypeParsers()                                    // forms only
+  app.decorate('configuration', configuration)
+  app.decorate('now', ports.now ?? (() => Math.floor(Date.now() / 1000)))
+
+  await app.register(metrics)
+  await app.register(health)
+  await app.register(events)
+  await app.register(store, ports)
+  await app.register(signer)
+  await app.register(clients)
+  await app.register(errors)
+  await app.register(securityHeaders)
+  await app.register(cors)
+  await app.register(etag)
+  await app.register(formbody, { bodyLimit: 32 * 1024 })
+  await app.register(browser)
+  await app.register(pages)
+  await app.register(identityProviders, ports)
+  await app.register(authorizationResponse)
+
+  await app.register(async endpoints => {
+    await endpoints.register(assets)
+    await endpoints.register(discovery)
+    await endpoints.register(jwks)
+    await endpoints.register(authorize)
+    await endpoints.register(login)
+    await endpoints.register(callback)
+    await endpoints.register(consent)
+    await endpoints.register(leave)
+    await endpoints.register(token)
+    await endpoints.register(userinfo)
+    await endpoints.register(sessionEnd)
+  }, { prefix: base })
+
+  return app as unknown as FastifyInstance
+}
+
+const alphabet = '23456789ABCDEFGHJKMNPQRSTUVWXYZ'
+
+/** The id of a request, which a citizen can read over the telephone. */
+const supportId = () => Array.from({ length: 10 }, () => alphabet[randomInt(alphabet.length)]).join('')

@@ -1,0 +1,24 @@
+import type { FastifyRequest } from 'fastify'
+import { OAuthError } from './protocol/errors.ts'
+
+/** How requests and errors are written: never a URL, which holds codes and states, never a foreign error bare, which may hold a name. */
+export const loggable = {
+  serializers: {
+    req: (request: FastifyRequest) => ({ method: request.method, route: request.routeOptions?.url ?? 'none' }),
+    err: (error: Error) => described(error) as { type: string, message: string, stack: string }
+  }
+} as const
+
+/** The message of an error that is ours; of any other its kind, its code and where it was thrown. */
+function described (error: unknown, depth = 0): object {
+  if (!(error instanceof Error)) return { type: typeof error }
+  const { code } = error as NodeJS.ErrnoException
+  const own = error instanceof OAuthError
+  return {
+    type: error.name,
+    ...(own ? { message: error.message } : {}),
+    ...(typeof code === 'string' ? { code } : {}),
+    ...(own && error.row.status < 500 ? {} : { stack: error.stack?.split('\n').filter(line => /^\s+at /.test(line)).slice(0, 8).join('\n') }),
+    ...(error.cause === undefined || depth > 4 ? {} : { cause: described(error.cause, depth + 1) })
+  }
+}

@@ -1,0 +1,32 @@
+import { buildApp } from './app.ts'
+import { ConfigurationError, loadConfiguration } from './config/load.ts'
+
+// The process: configuration, listen, close. PASSERELLE_CONFIG names a configuration directory; PASSERELLE_REDIS one URL, or several for a Cluster.
+
+const { PASSERELLE_CONFIG, PASSERELLE_REDIS = '' } = process.env
+
+async function start () {
+  if (PASSERELLE_CONFIG === undefined) throw new ConfigurationError(['PASSERELLE_CONFIG: expected the path of a configuration directory'])
+  const configuration = loadConfiguration(PASSERELLE_CONFIG)
+  const { listen, operations, issuer } = configuration.settings
+  const redis = PASSERELLE_REDIS.split(/[\s,]+/).filter(Boolean)
+  for (const url of redis) if (!/^rediss?:\/\/[^\s/]+/.test(url)) throw new ConfigurationError(['PASSERELLE_REDIS: expected redis:// or rediss:// URLs, separated by commas'])
+  const app = await buildApp(configuration, { redis })
+
+  const stop = (signal: string) => {
+    app.log.info({ signal }, 'closing')
+    app.close().then(() => process.exit(0), () => process.exit(1))
+  }
+  for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop)
+
+  await app.operations.listen({ host: operations.host, port: operations.port })
+  if (redis.length === 0) app.log.warn('records are kept in this process only: PASSERELLE_REDIS is not set')
+  else await app.store.once('start', 1).catch(() => app.log.warn('started while the store is away'))
+  await app.listen({ host: listen.host, port: listen.port })
+  app.log.info({ issuer, configuration: configuration.hash, clients: configuration.clients.size, identityProviders: configuration.identityProviders.size }, 'serving')
+}
+
+try { await start() } catch (error) {
+  console.error(error instanceof ConfigurationError ? error.message : error)
+  process.exit(1)
+}
