@@ -12,9 +12,11 @@ const body = Type.Object({ login: parameter(64), decision: Type.Optional(Type.En
 
 /** Information page: the citizen reads who came back and what will be sent to whom, and agrees; the server checks. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.get('/consent', { schema: { querystring: Type.Object({ login: parameter(64), lang: parameter(8) }) }, config: { audience: 'citizen' } }, async (request, reply) => {
+  const { base } = app.configuration
+
+  app.get('/consent', { schema: { querystring: Type.Object({ login: parameter(64), missing: parameter(8), lang: parameter(8) }) }, config: { audience: 'citizen' } }, async (request, reply) => {
     const login = request.openLogin(request.query.login)
-    return show(request, reply, login, await request.openIdentification(login), false)
+    return show(request, reply, login, await request.openIdentification(login), request.query.missing === 'consent')
   })
 
   app.post('/consent', { schema: { body }, config: { audience: 'citizen' } }, async (request, reply) => {
@@ -26,7 +28,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
       throw new OAuthError('citizen_refused', 'the citizen refused')
     }
     const identification = await request.openIdentification(login)
-    if (clientOf(app, login).consent === 'required' && consent !== 'yes') return show(request, reply.code(422), login, identification, true)
+    // answered by a redirect: a page that a form left behind cannot be gone back to
+    if (clientOf(app, login).consent === 'required' && consent !== 'yes') return reply.redirect(`${base}/consent?login=${login.id}&missing=consent`, 303)
     return reply.returnToClient(login, identification)
   })
 
@@ -35,7 +38,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const { redirect_uri, scopes } = login.request
     const sent = app.claimsSent(login, 'everywhere')
     if (redirect_uri.startsWith('http:')) reply.formTarget = new URL(redirect_uri).origin  // development; https ends are allowed anyway
-    return reply.page(consentPage(request.pageContext(`${app.configuration.base}/consent?login=${login.id}`), {
+    return reply.page(consentPage(request.pageContext(`${base}/consent?login=${login.id}`), {
       client: app.party(client),
       provider: app.party(app.providerRegistration(idp)),
       claims: pick({ ...claims, idp_id: idp, amr }, sent),

@@ -131,7 +131,7 @@ export function loadConfiguration (directory: string): Configuration {
     value: {
       ...value,
       title: value.title ?? value.name,
-      acr_values: value.acr_values ?? settings.acr.levels,
+      acr_values: value.acr_values ?? (value.token_endpoint_auth_method === 'none' ? settings.acr.levels.slice(0, 1) : settings.acr.levels),
       sector: value.entity ?? value.client_id,
       secrets: value.client_secrets.map(({ file: secret }) => readSecret(secret, `${file}: /client_secrets`)).filter(secret => secret !== undefined).map(secretDigest),
       logoAsset: readLogo(value.logo, file)

@@ -36,7 +36,7 @@ export const Settings = Type.Object({
     port: port('port; 0 takes any free one', 9090)
   }),
   trusted_proxies: list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] }),
-  keys: file('directory of the signing and sealing keys and of the subject secret'),
+  keys: Type.String({ description: 'directory of the signing and sealing keys and of the subject secret, relative to the configuration directory', minLength: 1 }),
   acr: section('levels of assurance', {
     levels: list('every level, the lowest first', { minItems: 1, default: ['eidas1', 'eidas2', 'eidas3'] }),
     default: Type.Optional(text('the level wanted when a client asks for none that we know; the lowest unless set'))
@@ -65,7 +65,7 @@ export const Client = Type.Object({
   post_logout_redirect_uris: listOf('exact addresses after logout', url('an address after logout'), { maxItems: 64, default: [] }),
   scopes: listOf('scopes the service may ask for, `openid` is understood', Type.Enum(knownScopes), { default: ['openid'] }),
   claims: listOf('claims the service may ask for one by one, beyond those of its scopes', Type.Enum([...identityClaims, 'idp_id', 'amr']), { default: [] }),
-  acr_values: Type.Optional(list('levels offered to this service; all unless set')),
+  acr_values: Type.Optional(list('levels offered to this service; unless set all, for a public client the lowest')),
   token_endpoint_auth_method: oneOf('OpenID Connect Core §9; `none` is for public clients', ['client_secret_basic', 'client_secret_post', 'none'], { default: 'client_secret_basic' }),
   client_secrets: listOf('secrets in force at a time', Type.Object({ file: file('the secret') }, closed), { maxItems: 4, default: [] }),
   id_token_signed_response_alg: oneOf('signature of ID Tokens; RS256 is what plain clients expect, ES256 is recommended', ['RS256', 'ES256'], { default: 'RS256' }),

@@ -6,6 +6,8 @@ import type { FastifyInstance } from 'fastify'
 import { buildApp, type Ports } from '../../src/app.ts'
 import { loadConfiguration } from '../../src/config/load.ts'
 import { makeNextKeys } from '../../src/keys.ts'
+import type { Overrides } from '../world/configuration.ts'
+import { createLookup } from '../world/lookup.ts'
 import { startWorld, type World } from '../world/world.ts'
 
 export interface Gateway {
@@ -17,7 +19,7 @@ export interface Gateway {
   log: string[]
 }
 
-interface Teardown { teardown (handler: () => unknown): unknown }
+export interface Teardown { teardown (handler: () => unknown): unknown }
 
 /** A free port of this machine. */
 export const freePort = () => new Promise<number>((resolve, reject) => {
@@ -34,17 +36,34 @@ export function temporaryDirectory (t: Teardown) {
   return directory
 }
 
+interface GatewayOptions extends Ports {
+  overrides?: Overrides
+  /** path of the issuer */
+  path?: string
+  /** everything over https, under names that are no browser's exception */
+  tls?: { key: string, cert: string }
+  /** the issuer, where something stands before the gateway; it listens on `port` */
+  behind?: { issuer: string, port: number }
+}
+
+/** The top-level name of a world over https. */
+export const secureSuffix = 'test'
+
 /** The gateway on a real socket in the small world, with what a test changes of its configuration; all of it ends with the test. */
-export async function startGateway (t: Teardown, { overrides = {}, path = '', ...ports }: Ports & { overrides?: object, path?: string } = {}): Promise<Gateway> {
-  const port = await freePort()
-  const issuer = `http://passerelle.localhost:${port}${path}`
-  const world = await startWorld({ issuer })
+export async function startGateway (t: Teardown, { overrides = {}, path = '', tls, behind, ...ports }: GatewayOptions = {}): Promise<Gateway> {
+  const port = behind?.port ?? await freePort()
+  const issuer = behind?.issuer ?? (tls === undefined ? `http://passerelle.localhost:${port}${path}` : `https://passerelle.${secureSuffix}:${port}${path}`)
+  const world = await startWorld({ issuer, ...(tls === undefined ? {} : { tls, ca: tls.cert, suffix: secureSuffix }) })
   t.teardown(() => world.stop())
   const directory = temporaryDirectory(t)
   await world.writeConfiguration(directory, overrides)
   makeNextKeys(join(directory, 'keys'))
   const log: string[] = []
-  const app = await buildApp(loadConfiguration(directory), { log: { write: (line: string) => { log.push(line) } }, ...ports })
+  const app = await buildApp(loadConfiguration(directory), {
+    log: { write: (line: string) => { log.push(line) } },
+    ...(tls === undefined ? {} : { lookup: createLookup(secureSuffix) }),
+    ...ports
+  })
   t.teardown(() => app.close())
   await app.operations.listen({ host: '127.0.0.1', port: 0 })
   await app.listen({ host: '127.0.0.1', port })

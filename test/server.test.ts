@@ -1,0 +1,90 @@
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { makeNextKeys } from '../src/keys.ts'
+import { freePort, temporaryDirectory } from './support/gateway.ts'
+import { startWorld } from './world/world.ts'
+
+const server = fileURLToPath(new URL('../src/server.ts', import.meta.url))
+const checker = fileURLToPath(new URL('../src/config/check.ts', import.meta.url))
+
+/** A process of ours: what it prints, and how it ends. It is killed with the test. */
+function run (t: Test, program: string, args: string[] = [], env: Record<string, string> = {}) {
+  const child = spawn(process.execPath, [program, ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  t.teardown(() => { child.kill('SIGKILL') })
+  const printed: string[] = []
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => printed.push(String(chunk)))
+  const ended = new Promise<number | null>(resolve => { child.once('close', resolve) })
+  return { child, ended, text: () => printed.join('') }
+}
+
+/** Whether something answers there with this status within ten seconds. */
+async function answers (url: string, status: number) {
+  for (let tries = 0; tries < 200; tries++) {
+    const got = await fetch(url).then(answer => answer.status, () => 0)
+    if (got === status) return true
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+  return false
+}
+
+async function configured (t: Test, overrides = {}) {
+  const [port, operationsPort] = [await freePort(), await freePort()]
+  const issuer = `http://passerelle.localhost:${port}`
+  const world = await startWorld({ issuer })
+  t.teardown(() => world.stop())
+  const directory = temporaryDirectory(t)
+  await world.writeConfiguration(directory, { settings: { operations: { port: operationsPort }, ...overrides } })
+  makeNextKeys(join(directory, 'keys'))
+  return { directory, world, public: `http://127.0.0.1:${port}`, operations: `http://127.0.0.1:${operationsPort}` }
+}
+
+t.test('without a configuration it says what is missing and ends', async t => {
+  const { ended, text } = run(t, server, [], { PASSERELLE_CONFIG: '/nowhere' })
+  t.equal(await ended, 1)
+  t.match(text(), /passerelle\.yaml: passerelle\.yaml cannot be read \(ENOENT\)/)
+  t.notMatch(text(), /at .*\.ts/, 'no stack: this is for operators')
+})
+
+t.test('an address of Redis that is none is refused without printing its password', async t => {
+  const { directory } = await configured(t)
+  const { ended, text } = run(t, server, [], { PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: 'http://user:hunter2@redis' })
+  t.equal(await ended, 1)
+  t.match(text(), /PASSERELLE_REDIS: expected redis:\/\//)
+  t.notMatch(text(), /hunter2/)
+})
+
+t.test('it serves, answers probes on a port of their own, and closes on SIGTERM', async t => {
+  const { directory, public: gateway, operations } = await configured(t)
+  const { child, ended, text } = run(t, server, [], { PASSERELLE_CONFIG: directory })
+  t.ok(await answers(`${operations}/readyz`, 200), text())
+  t.equal((await fetch(`${operations}/livez`)).status, 200)
+  t.match(await (await fetch(`${operations}/metrics`)).text(), /passerelle_logins_total/)
+  for (const path of ['/livez', '/readyz', '/metrics']) t.equal((await fetch(gateway + path)).status, 404, `${path} is not public`)
+  t.equal((await fetch(`${gateway}/.well-known/openid-configuration`)).status, 200)
+  child.kill('SIGTERM')
+  t.equal(await ended, 0)
+})
+
+t.test('it starts and is ready with Redis and every provider away, and says that it cannot keep anything', async t => {
+  const { directory, world, public: gateway, operations } = await configured(t)
+  await world.stop()
+  const { text } = run(t, server, [], { PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: `redis://127.0.0.1:${await freePort()}` })
+  t.ok(await answers(`${operations}/readyz`, 200), text())
+  t.equal((await fetch(`${gateway}/jwks`)).status, 200)
+  const { client_id, redirect_uri } = world.services.taxes!
+  const chooser = await fetch(`${gateway}/authorize?${new URLSearchParams({ client_id, redirect_uri, response_type: 'code', scope: 'openid', code_challenge: 'x'.repeat(43), code_challenge_method: 'S256' })}`)
+  t.equal(chooser.status, 200)
+  t.match(await chooser.text(), /id="idp-vitalys"/)
+})
+
+t.test('check-config says what is wrong, or what is there', async t => {
+  const { directory } = await configured(t)
+  const right = run(t, checker, [directory])
+  t.equal(await right.ended, 0, right.text())
+  t.match(right.text(), /3 clients, 5 identity providers, hash [0-9a-f]{16}/)
+  const wrong = run(t, checker, [join(directory, 'clients')])
+  t.equal(await wrong.ended, 1)
+  t.match(wrong.text(), /passerelle\.yaml cannot be read/)
+})
