@@ -1,6 +1,7 @@
-import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { Type } from 'typebox'
 import { chooserPage, notices, type Notice, type ProviderCard } from '../../src/pages/chooser.ts'
 import { reaches } from '../../src/protocol/acr.ts'
 import { AuthorizationParameters, checkAuthorizationRequest, checkClientAndAddress, parameter } from '../../src/protocol/authorization-request.ts'

@@ -1,5 +1,6 @@
-import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import fp from 'fastify-plugin'
+import { Type } from 'typebox'
 import type { Answer } from '../../src/ports.ts'
 import { pick, scopeClaims } from '../../src/protocol/claims.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'

@@ -1,6 +1,7 @@
-import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { Type } from 'typebox'
 import { consentPage } from '../../src/pages/consent.ts'
 import { parameter } from '../../src/protocol/authorization-request.ts'
 import { pick } from '../../src/protocol/claims.ts'

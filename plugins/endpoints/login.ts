@@ -1,5 +1,6 @@
-import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import fp from 'fastify-plugin'
+import { Type } from 'typebox'
 import { parameter } from '../../src/protocol/authorization-request.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { questionOf } from '../questions.ts'

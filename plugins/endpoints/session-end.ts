@@ -1,6 +1,7 @@
-import { Type, type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { Type } from 'typebox'
 import type { Client } from '../../src/config/load.ts'
 import { loggedOutPage } from '../../src/pages/logged-out.ts'
 import { logOutPage } from '../../src/pages/log-out.ts'

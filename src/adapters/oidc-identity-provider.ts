@@ -5,7 +5,7 @@ import { Agent } from 'undici'
 import { OAuthError, type Failure } from '../protocol/errors.ts'
 import { knownClaims, pick } from '../protocol/claims.ts'
 import { clockTolerance } from '../protocol/identification.ts'
-import type { Answer, IdentityProvider } from '../ports.ts'
+import type { Answer, IdentityProvider, Question } from '../ports.ts'
 import { localhostLookup } from './localhost-lookup.ts'
 
 /** An identity provider's registration, its secrets read. */
@@ -37,26 +37,26 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
     connect: { lookup: options.lookup ?? localhostLookup, timeout: options.timeout_ms, ...(options.certificateAuthority === undefined ? {} : { ca: options.certificateAuthority }) }
   })
   const fetch = fetchOver(agent, options.timeout_ms)
-  let known: { configuration: client.Configuration, at: number } | undefined
-  let asked: Promise<client.Configuration> | undefined
+  let known: { provider: Configured, at: number } | undefined
+  let asked: Promise<Configured> | undefined
 
   /** Metadata as last known; asked for once at a time, and again behind the citizen's back when it is no longer fresh. */
-  function configuration (): Promise<client.Configuration> {
-    if (known !== undefined && (options.endpoints !== undefined || performance.now() - known.at < freshMs)) return Promise.resolve(known.configuration)
+  function configured (): Promise<Configured> {
+    if (known !== undefined && (options.endpoints !== undefined || performance.now() - known.at < freshMs)) return Promise.resolve(known.provider)
     asked ??= configure(options, fetch)
-      .then(configuration => { known = { configuration, at: performance.now() }; return configuration })
+      .then(provider => { known = { provider, at: performance.now() }; return provider })
       .finally(() => { asked = undefined })
     if (known === undefined) return asked
     asked.catch(() => {})                                              // the last known good serves on
-    return Promise.resolve(known.configuration)
+    return Promise.resolve(known.provider)
   }
 
   return {
     available: () => true,
 
     async authorizationUrl (question) {
-      const configured = await translated(configuration())
-      return client.buildAuthorizationUrl(configured, {
+      const { configuration } = await translated(configured())
+      return client.buildAuthorizationUrl(configuration, {
         redirect_uri: question.redirect_uri,
         scope: options.scopes.join(' '),
         state: question.state,
@@ -70,19 +70,19 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
       })
     },
 
-    async identify (callback, question) { return translated(identify(await translated(configuration()), callback, question)) },
+    identify: (callback, question) => translated(configured().then(provider => identify(provider, callback, question))),
 
     async endSessionUrl ({ id_token_hint, post_logout_redirect_uri, state }) {
-      const configured = await translated(configuration())
-      if (configured.serverMetadata().end_session_endpoint === undefined) return undefined
-      return client.buildEndSessionUrl(configured, { post_logout_redirect_uri, state, ...(id_token_hint === undefined ? {} : { id_token_hint }) })
+      const { configuration, hasLogout } = await translated(configured())
+      if (!hasLogout) return undefined
+      return client.buildEndSessionUrl(configuration, { post_logout_redirect_uri, state, ...(id_token_hint === undefined ? {} : { id_token_hint }) })
     },
 
     close: () => agent.destroy()
   }
 
-  async function identify (configured: client.Configuration, callback: URL, question: Parameters<IdentityProvider['identify']>[1]): Promise<Answer> {
-    const tokens = await client.authorizationCodeGrant(configured, callback, {
+  async function identify ({ configuration, hasUserinfo, hasLogout }: Configured, callback: URL, question: Question): Promise<Answer> {
+    const tokens = await client.authorizationCodeGrant(configuration, callback, {
       expectedState: question.state,
       expectedNonce: question.nonce,
       pkceCodeVerifier: question.code_verifier,
@@ -91,22 +91,24 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
     const said = tokens.claims()!
     if (said.azp !== undefined && said.azp !== options.client_id) throw new OAuthError('provider_answer_invalid', 'azp: not our client_id')
     // openid-client compares `sub` (OpenID Connect Core §5.3.2)
-    const { userinfo_endpoint, end_session_endpoint } = configured.serverMetadata()
-    const userinfo = userinfo_endpoint === undefined ? {} : await client.fetchUserInfo(configured, tokens.access_token, said.sub)
+    const userinfo = hasUserinfo ? await client.fetchUserInfo(configuration, tokens.access_token, said.sub) : {}
     return {
       sub: said.sub,
       claims: pick({ ...said, ...userinfo }, identityClaims),
       acr: said.acr,
       amr: said.amr,
       auth_time: said.auth_time,
-      ...(end_session_endpoint === undefined ? {} : { id_token: tokens.id_token! })
+      ...(hasLogout ? { id_token: tokens.id_token! } : {})
     }
   }
 }
 
 const identityClaims = new Set([...knownClaims].filter(name => name !== 'amr' && name !== 'idp_id'))
 
-async function configure (options: OidcProviderOptions, fetch: client.CustomFetch) {
+/** A provider that can be asked; what is read of its metadata is read once, since openid-client copies it at each look. */
+interface Configured { configuration: client.Configuration, hasUserinfo: boolean, hasLogout: boolean }
+
+async function configure (options: OidcProviderOptions, fetch: client.CustomFetch): Promise<Configured> {
   const metadata: Partial<client.ClientMetadata> = {
     id_token_signed_response_alg: options.id_token_signed_response_alg,
     ...(options.userinfo_signed_response_alg === undefined ? {} : { userinfo_signed_response_alg: options.userinfo_signed_response_alg }),
@@ -115,13 +117,14 @@ async function configure (options: OidcProviderOptions, fetch: client.CustomFetc
   const authentication = await clientAuthentication(options)
   const issuer = new URL(options.issuer)
   const insecure = issuer.protocol === 'http:' ? [client.allowInsecureRequests] : []  // the configuration allows it in development only
-  const configured = options.endpoints === undefined
+  const configuration = options.endpoints === undefined
     ? await client.discovery(issuer, options.client_id, metadata, authentication, { [client.customFetch]: fetch, execute: insecure })
     : new client.Configuration({ issuer: options.issuer, ...options.endpoints }, options.client_id, metadata, authentication)
-  if (options.endpoints !== undefined) for (const allow of insecure) allow(configured)
-  configured[client.customFetch] = fetch
-  client.enableNonRepudiationChecks(configured)                        // without it the ID Token's signature is not looked at
-  return configured
+  if (options.endpoints !== undefined) for (const allow of insecure) allow(configuration)
+  configuration[client.customFetch] = fetch
+  client.enableNonRepudiationChecks(configuration)                        // without it the ID Token's signature is not looked at
+  const { userinfo_endpoint, end_session_endpoint } = configuration.serverMetadata()
+  return { configuration, hasUserinfo: userinfo_endpoint !== undefined, hasLogout: end_session_endpoint !== undefined }
 }
 
 async function clientAuthentication ({ token_endpoint_auth_method, clientSecret, clientKey }: OidcProviderOptions) {

@@ -1,9 +1,9 @@
 import { createHash, createSecretKey, type KeyObject } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, extname, join, resolve } from 'node:path'
+import { Ajv } from 'ajv'
 import type { JWK } from 'jose'
 import type { Static, TSchema } from 'typebox'
-import Value from 'typebox/value'
 import { parseDocument } from 'yaml'
 import { signingKey, type SigningKey } from '../adapters/jwk-signer.ts'
 import type { SealingKey } from '../adapters/keyring-sealer.ts'
@@ -98,7 +98,7 @@ export function loadConfiguration (directory: string): Configuration {
     const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true })
     for (const { message, linePos } of document.errors) problems.push(`${file}: line ${linePos?.[0].line}: ${message.split('\n')[0]}`)
     if (document.errors.length > 0) return undefined
-    const value = Value.Default(schema, document.toJS() ?? {})
+    const value = document.toJS() ?? {}
     const faults = faultsOf(schema, value)
     problems.push(...faults.map(fault => `${file}: ${fault}`))
     return faults.length > 0 ? undefined : value as Static<S>
@@ -200,18 +200,19 @@ function symmetric (jwk: JWK) {
   return createSecretKey(bytes)
 }
 
-/** Faults of shape: the path and what was expected there. */
+const ajv = new Ajv({ allErrors: true, useDefaults: true, strict: false })
+
+/** Faults of shape: the path and what was expected there. The defaults are filled in on the way. */
 function faultsOf (schema: TSchema, value: unknown) {
-  return [...new Set(Value.Errors(schema, value).map(({ instancePath, keyword, message, params }) => {
-    const { allowedValues, additionalProperties, requiredProperties } = params as Record<string, string[] | undefined>
+  ajv.validate(schema, value)
+  return (ajv.errors ?? []).map(({ instancePath, keyword, message, params }) => {
     switch (keyword) {
-      case 'boolean': return undefined                                 // said by additionalProperties
-      case 'additionalProperties': return `${instancePath || '/'}: unknown setting ${additionalProperties!.join(', ')}`
-      case 'required': return `${instancePath || '/'}: expected ${requiredProperties!.join(', ')}`
-      case 'enum': return `${instancePath}: expected one of ${allowedValues!.join(', ')}`
-      default: return `${instancePath}: ${message}`
+      case 'additionalProperties': return `${instancePath || '/'}: unknown setting ${params.additionalProperty}`
+      case 'required': return `${instancePath || '/'}: expected ${params.missingProperty}`
+      case 'enum': return `${instancePath}: expected one of ${params.allowedValues.join(', ')}`
+      default: return `${instancePath || '/'}: ${message}`
     }
-  }).filter(fault => fault !== undefined))]
+  })
 }
 
 type Named<T> = { file: string, value: T }
