@@ -46,7 +46,7 @@ export default fp(async app => {
   })
 
   /** What the client will be told, cut to what it asked for. */
-  function factsOf (login: Login, { person, claims, acr, amr, auth_time, idp }: Identification): Omit<Grant, 'sid'> {
+  function factsOf (login: Login, { person, claims, acr, amr, auth_time, idp, sid }: Identification): Omit<Grant, 'sid'> {
     const { request } = login
     const { sector } = clientOf(app, login)
     const sub = pairwiseSubject(app.configuration.keys.subject, person, sector)
@@ -62,7 +62,8 @@ export default fp(async app => {
       sub,
       claims: pick(all, app.claimsSent(login)),
       ...(request.idTokenClaims === undefined ? {} : { idTokenClaims: pick(all, new Set(request.idTokenClaims)) }),
-      acr: reportedAcr(app.configuration.levels.levels, acr, request.essentialAcr),
+      // a session lets in at the level that was asked: more was not shown this time
+      acr: reportedAcr(app.configuration.levels.levels, sid === undefined ? acr : request.acr, request.essentialAcr),
       amr,
       auth_time,
       idp

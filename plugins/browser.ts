@@ -101,7 +101,7 @@ export default fp(async app => {
       ? sealed
       : app.sealer.seal('identity', place, { handle: await app.store.put('identity', identification, life.identity) }, exp)
     const name = loginPrefix + login.id
-    makeRoom(this, { name, bytes: this.request.cookies[name]?.length ?? 0 }, kept.length)
+    makeRoom(this, { name, bytes: this.request.cookies[name]?.length ?? limit.loginCookie }, kept.length)
     this.setCookie(identityCookie, kept, { ...attributes, maxAge: life.identity })
   })
 

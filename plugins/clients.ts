@@ -11,6 +11,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The client that proves itself in this request (RFC 6749 §2.3). @throws {OAuthError} client_authentication_failed */
     authenticateClient (): Client
+    /** the client that did */
+    client: Client | null
   }
 }
 
@@ -18,9 +20,13 @@ declare module 'fastify' {
 export default fp(async app => {
   app.decorate('client', client_id => typeof client_id === 'string' ? app.configuration.clients.get(client_id) : undefined)
 
+  app.decorateRequest('client', null)
   app.decorateRequest('authenticateClient', function () {
     const credentials = readCredentials(this.headers.authorization, this.body as { client_id?: string, client_secret?: string })
-    try { return authenticateClient(app.client(credentials.client_id), credentials) } catch (error) {
+    try {
+      this.client = authenticateClient(app.client(credentials.client_id), credentials)
+      return this.client
+    } catch (error) {
       if (error instanceof OAuthError) this.event('client_authentication_failed', { client_id: app.client(credentials.client_id)?.client_id ?? 'unknown', outcome: 'refused' })
       throw error
     }

@@ -46,7 +46,7 @@ export default fp(async app => {
     request.failure = failure
     const { status } = failure.row
     request.log[status >= 500 ? 'error' : 'info']({ failure: failure.failure, err: failure }, 'failed')
-    app.countLogin(failure.failure)
+    app.countFailure(failure.failure, request.login !== null || request.returnAddress !== null || request.client !== null)
     if (status === 503) reply.header('retry-after', retryAfterSeconds)
     if (request.routeOptions.config.audience === 'client') return answerClient(failure, request, reply)
     return answerCitizen(failure, request, reply)
@@ -78,7 +78,7 @@ export default fp(async app => {
       code: citizen,
       id: request.id,
       text: page as ErrorText,
-      ...(status === 503 && request.method === 'GET' ? { retryHref: request.url } : {}),
+      ...(status === 503 && request.method === 'GET' && failure.failure !== 'logout_not_recorded' ? { retryHref: request.url } : {}),
       ...(back === undefined ? {} : { back })
     }))
   }

@@ -45,14 +45,14 @@ export default fp<IdentityProvidersOptions>(async (app, { identityProviders, loo
   app.decorate('inMaintenance', ({ state, maintenance }) => {
     if (maintenance === undefined) return false
     const { from, until } = maintenance
-    const begun = from !== undefined ? Date.parse(from) / 1000 <= app.now() : until !== undefined || state === 'maintenance'
-    const over = until !== undefined && Date.parse(until) / 1000 <= app.now()
-    return state === 'maintenance' ? !over : begun && !over
+    const begun = state === 'maintenance' || (from === undefined ? until !== undefined : Date.parse(from) / 1000 <= app.now())
+    return begun && (until === undefined || Date.parse(until) / 1000 > app.now())
   })
 
   app.decorate('obstacleTo', (idp, client, acr) => {
     const registration = registrations().get(idp)
     if (registration === undefined || registration.state === 'disabled') return 'provider_unknown'
+    if (registration.state === 'hidden' && !client.idp_hints.includes(idp)) return 'provider_unknown'
     const { allow, deny } = client.identity_providers
     if (deny.includes(idp) || (allow !== undefined && !allow.includes(idp))) return 'provider_not_allowed'
     if (upstreamAcr(app.configuration.levels.levels, acr, registration.acr_values) === undefined) return 'acr_too_low'

@@ -5,8 +5,10 @@ import { failures, responsibilityFor, type Failure } from '../src/protocol/error
 declare module 'fastify' {
   interface FastifyInstance {
     metricsRegistry: Registry
-    /** one more login that ended with tokens, or failed so */
-    countLogin (failure?: Failure): void
+    /** one more login that ended with tokens */
+    countLogin (): void
+    /** one more failure; whether it ended a login, or only was a request that nobody should have sent */
+    countFailure (failure: Failure, endedLogin: boolean): void
   }
 }
 
@@ -24,6 +26,11 @@ export default fp(async app => {
   for (const failure of Object.keys(failures) as Failure[]) logins.inc({ outcome: responsibilityFor(failure), failure }, 0)
 
   app.decorate('metricsRegistry', registry)
-  app.decorate('countLogin', failure => logins.inc(failure === undefined ? { outcome: 'success', failure: '' } : { outcome: responsibilityFor(failure), failure }))
+  const refused = new Counter({ name: 'passerelle_failures_total', help: 'Every failure that was answered, in a login or not', labelNames: ['failure'], registers: [registry] })
+  app.decorate('countLogin', () => logins.inc({ outcome: 'success', failure: '' }))
+  app.decorate('countFailure', (failure, endedLogin) => {
+    refused.inc({ failure })
+    if (endedLogin) logins.inc({ outcome: responsibilityFor(failure), failure })
+  })
   app.addHook('onClose', async () => registry.clear())
 }, { name: 'metrics' })

@@ -19,7 +19,7 @@ declare module 'fastify' {
   }
   interface FastifyRequest {
     /** The citizen's language: the one chosen by the switch, else the one asked for, else the browser's. */
-    citizenLanguage (): Language
+    citizenLanguage (ui_locales?: string): Language
     /** What a page has to know; `at` is where its language switch leads, unless it is this very address. */
     pageContext (at?: string): PageContext
     /** The chooser of a login, with what happened. */
@@ -50,8 +50,8 @@ export default fp(async app => {
   app.decorate('party', ({ title, logoAsset }) => logoAsset === undefined ? { title } : { title, logo: base + logoAsset.path })
   app.decorate('homeOf', ({ client_uri, redirect_uris }) => client_uri ?? `${new URL(redirect_uris[0]!).origin}/`)
 
-  app.decorateRequest('citizenLanguage', function (this: FastifyRequest) {
-    const { lang, ui_locales } = (this.query ?? {}) as Record<string, unknown>
+  app.decorateRequest('citizenLanguage', function (this: FastifyRequest, ui_locales = (this.query as Record<string, string | undefined> | undefined)?.ui_locales) {
+    const { lang } = (this.query ?? {}) as Record<string, unknown>
     const tags = String(ui_locales ?? '').split(' ').map(tag => tag.toLowerCase().split('-')[0])
     const chosen = [lang, this.cookies[languageCookie], this.login?.language, ...tags, this.language(languages as string[])].find(isLanguage)
     return chosen ?? 'fr'

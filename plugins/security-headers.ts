@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 
 declare module 'fastify' {
   interface FastifyReply {
-    /** another origin that a form of this page may end at */
+    /** where the forms of this page may end: the sources of CSP's form-action */
     formTarget: string
   }
 }
@@ -14,13 +14,13 @@ const everywhere = {
 
 /** What a page may load: our style and images, no script, and nobody may frame it. */
 const contentSecurityPolicy = (formTarget: string) =>
-  `default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self' https:${formTarget === '' ? '' : ` ${formTarget}`}; frame-ancestors 'none'; base-uri 'none'`
+  `default-src 'none'; style-src 'self'; img-src 'self'; form-action ${formTarget}; frame-ancestors 'none'; base-uri 'none'`
 
 /** Headers of every answer, and those of pages and of the redirects between them. */
 export default fp(async app => {
   const { issuer } = app.configuration.settings
   const https = issuer.startsWith('https:')
-  app.decorateReply('formTarget', '')
+  app.decorateReply('formTarget', "'none'")
 
   app.addHook('onSend', async (request, reply) => {
     reply.headers(everywhere)

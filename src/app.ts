@@ -1,6 +1,7 @@
 import etag from '@fastify/etag'
 import formbody from '@fastify/formbody'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { parse } from 'fast-querystring'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import type { LookupFunction } from 'node:net'
 import { randomInt } from 'node:crypto'
@@ -62,6 +63,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
     exposeHeadRoutes: false,                                           // a HEAD on /callback would run the handler and spend the login
     bodyLimit: 32 * 1024,
     requestTimeout: 15_000,
+    routerOptions: { querystringParser: readParameters },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
     frameworkErrors: (error, request, reply) => { (reply as FastifyReply).code(400).send({ error: asOAuthError(error).row.error }) }
   }).withTypeProvider<TypeBoxTypeProvider>()
@@ -79,8 +81,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   await app.register(errors)
   await app.register(securityHeaders)
   await app.register(cors)
-  await app.register(etag)
-  await app.register(formbody, { bodyLimit: 32 * 1024 })
+  await app.register(formbody, { bodyLimit: 32 * 1024, parser: readParameters })
   await app.register(browser)
   await app.register(pages)
   await app.register(identityProviders, ports)
@@ -88,8 +89,11 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
 
   await app.register(async endpoints => {
     await endpoints.register(assets)
-    await endpoints.register(discovery)
-    await endpoints.register(jwks)
+    await endpoints.register(async published => {
+      await published.register(etag)
+      await published.register(discovery)
+      await published.register(jwks)
+    })
     await endpoints.register(authorize)
     await endpoints.register(login)
     await endpoints.register(callback)
@@ -102,6 +106,9 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
 
   return app as unknown as FastifyInstance
 }
+
+/** Query and form alike: a parameter sent without a value is treated as if it were not sent (RFC 6749 §3.1). */
+const readParameters = (text: string) => Object.fromEntries(Object.entries(parse(text)).filter(([, value]) => value !== ''))
 
 const alphabet = '23456789ABCDEFGHJKMNPQRSTUVWXYZ'
 

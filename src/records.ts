@@ -65,8 +65,8 @@ export interface SealedRecords {
   login: Omit<Login, 'id' | 'exp'>
   identity: Identification | { handle: string }
   /** a logout that went on to the identity provider, in its `state` */
-  logout: { client_id?: string, post_logout_redirect_uri?: string, state?: string, language: 'fr' | 'en', clients: string[] }
-  /** a POST of /authorize or /session/end on its way to the same path by GET */
+  logout: { client_id?: string | undefined, post_logout_redirect_uri?: string | undefined, state?: string | undefined, clients: string[] }
+  /** a POST of /session/end on its way to the same path by GET, or to our own form and back */
   posted: Record<string, string>
 }
 export type SealedKind = keyof SealedRecords

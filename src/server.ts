@@ -10,7 +10,7 @@ async function start () {
   const configuration = loadConfiguration(PASSERELLE_CONFIG)
   const { listen, operations, issuer } = configuration.settings
   const redis = PASSERELLE_REDIS.split(/[\s,]+/).filter(Boolean)
-  for (const url of redis) if (!/^rediss?:\/\/[^\s/]+/.test(url)) throw new ConfigurationError(['PASSERELLE_REDIS: expected redis:// or rediss:// URLs, separated by commas'])
+  for (const url of redis) if (!URL.canParse(url) || !/^rediss?:\/\/[^\s/]+/.test(url)) throw new ConfigurationError(['PASSERELLE_REDIS: expected redis:// or rediss:// URLs, separated by commas'])
   const app = await buildApp(configuration, { redis })
 
   const stop = (signal: string) => {

@@ -25,24 +25,34 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
       const login = request.openLogin(query.login)
       return query.notice === undefined ? begin(request, reply, login, query.idp_hint) : chooser(request, reply, login, query)
     }
-    return begin(request, reply, readRequest(request, query), query.idp_hint)
+    return begin(request, reply, await readRequest(request, query), query.idp_hint)
   })
 
   // a cross-site POST brings no cookies: the login is kept, and its session looked at by GET
   app.post('/authorize', { schema: { body: AuthorizationParameters }, attachValidation: true, config: { audience: 'citizen' } }, async (request, reply) => {
-    const login = readRequest(request, request.body ?? {})
+    const login = await readRequest(request, request.body ?? {})
     const hint = request.body?.idp_hint
     return reply.keepLogin(login).redirect(`${base}/authorize?login=${login.id}${hint === undefined ? '' : `&idp_hint=${hint}`}`, 303)
   })
 
-  function readRequest (request: FastifyRequest, parameters: AuthorizationParameters) {
+  async function readRequest (request: FastifyRequest, parameters: AuthorizationParameters) {
     const client = checkClientAndAddress(app.client(parameters.client_id), parameters.redirect_uri)
     const { redirect_uri, state } = parameters
     request.returnAddress = { redirect_uri: redirect_uri!, ...(typeof state === 'string' ? { state } : {}) }
     if (request.validationError) throw request.validationError
     const checked = checkAuthorizationRequest(parameters, client, app.configuration.levels)
-    request.login = request.newLogin(checked, request.citizenLanguage())
+    const sub = await hintedSubject(parameters.id_token_hint, client.client_id)
+    if (sub !== undefined && checked.sub !== undefined && sub !== checked.sub) throw new OAuthError('parameter_invalid', 'id_token_hint: not the sub that claims asks for')
+    request.login = request.newLogin(sub === undefined ? checked : { ...checked, sub }, request.citizenLanguage(parameters.ui_locales))
     return request.login
+  }
+
+  /** Whom the client's own ID Token names: nobody else will do (OpenID Connect Core §3.1.2.2). */
+  async function hintedSubject (id_token_hint: string | undefined, client_id: string) {
+    if (id_token_hint === undefined) return undefined
+    const hint = await app.signer.verify(id_token_hint)
+    if (hint?.aud !== client_id) throw new OAuthError('parameter_invalid', 'id_token_hint: not an ID Token of ours for this client')
+    return hint.sub
   }
 
   async function begin (request: FastifyRequest, reply: FastifyReply, login: Login, hint: string | undefined) {
@@ -60,7 +70,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const { prompt = [], max_age, acr } = login.request
     const client = clientOf(app, login)
     const handle = request.sessionHandle()
-    if (handle === '' || !client.sso || prompt.includes('login') || prompt.includes('select_account')) return undefined
+    if (handle === '' || !client.sso || prompt.includes('login') || prompt.includes('select_account') || max_age === 0) return undefined
     const session = await readSession(handle, prompt.includes('none'))
     if (session === undefined || !app.configuration.ssoLevels.includes(acr) || !reaches(app.configuration.levels.levels, session.acr, acr)) return undefined
     const obstacle = app.obstacleTo(session.idp, client, acr)

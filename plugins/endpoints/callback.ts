@@ -2,7 +2,8 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import type { Answer } from '../../src/ports.ts'
-import { pick, scopeClaims } from '../../src/protocol/claims.ts'
+import { reaches } from '../../src/protocol/acr.ts'
+import { knownClaims, pick } from '../../src/protocol/claims.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { checkIdentification } from '../../src/protocol/identification.ts'
 import { personOfAccount, personOfPivot } from '../../src/protocol/subject.ts'
@@ -26,7 +27,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     if (app.now() - sentAt > life.upstream) throw new OAuthError('login_expired', 'the citizen was at the identity provider for too long')
 
     const provider = app.providerRegistration(idp)
-    const answer = await app.identityProvider(idp).identify(new URL(settings.issuer + request.url.slice(base.length)), questionOf(app, { ...login, idp }))
+    const question = questionOf(app, { ...login, idp })
+    const answer = await app.identityProvider(idp).identify(new URL(question.redirect_uri + request.url.slice(request.url.indexOf('?'))), question)
     const facts = checkIdentification(answer, { ...login.request, sentAt, now: app.now() }, provider, app.configuration.levels.levels, settings.identity.required_claims)
     const identification = identified(login, idp, answer, facts)
 
@@ -36,20 +38,18 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   /** Who came back, cut to what this client is sent, or to all that single sign-on may need. */
-  function identified (login: Login, idp: string, { sub, claims, id_token }: Answer, facts: Pick<Identification, 'acr' | 'amr' | 'auth_time'>): Identification {
+  function identified (login: Login, idp: string, { sub, id_token }: Answer, { claims, ...facts }: Pick<Identification, 'acr' | 'amr' | 'auth_time' | 'claims'>): Identification {
     const { keys: { subject }, ssoLevels, levels: { levels } } = app.configuration
     const { issuer } = app.providerRegistration(idp)
-    const shared = clientOf(app, login).sso && ssoLevels.some(level => levels.indexOf(level) <= levels.indexOf(facts.acr))
+    const shared = ssoLevels.some(level => reaches(levels, facts.acr, level))
     return {
       idp,
       person: settings.identity.subject === 'pivot' ? personOfPivot(subject, claims) : personOfAccount(subject, issuer, sub),
-      claims: pick(claims, shared ? everyClaim : app.claimsSent(login, 'everywhere')),
+      claims: pick(claims, shared ? knownClaims : app.claimsSent(login, 'everywhere')),
       ...facts,
       ...(id_token === undefined ? {} : { id_token })
     }
   }
 }
-
-const everyClaim = new Set(Object.values(scopeClaims).flat())
 
 export default fp(plugin, { name: 'callback', encapsulate: true, dependencies: ['pages', 'identity-providers', 'authorization-response'] })

@@ -9,7 +9,7 @@ import { OAuthError } from '../../src/protocol/errors.ts'
 import type { Identification, Login } from '../../src/records.ts'
 import { clientOf } from '../browser.ts'
 
-const body = Type.Object({ login: parameter(64), decision: Type.Optional(Type.Enum(['continue', 'refuse'])), consent: parameter(8) })
+const body = Type.Object({ login: parameter(64), decision: Type.Enum(['continue', 'refuse']), consent: parameter(8) })
 
 /** Information page: the citizen reads who came back and what will be sent to whom, and agrees; the server checks. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
@@ -38,7 +38,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const client = clientOf(app, login)
     const { redirect_uri, scopes } = login.request
     const sent = app.claimsSent(login, 'everywhere')
-    if (redirect_uri.startsWith('http:')) reply.formTarget = new URL(redirect_uri).origin  // development; https ends are allowed anyway
+    // Chromium applies it to the redirects that follow, also to those of the client; plain http is for development
+    reply.formTarget = `'self' https:${redirect_uri.startsWith('http:') ? ` ${new URL(redirect_uri).origin}` : ''}`
     return reply.page(consentPage(request.pageContext(`${base}/consent?login=${login.id}`), {
       client: app.party(client),
       provider: app.party(app.providerRegistration(idp)),

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
+import { inTime } from '../../src/adapters/in-time.ts'
 import type { Client } from '../../src/config/load.ts'
 import { loggedOutPage } from '../../src/pages/logged-out.ts'
 import { logOutPage } from '../../src/pages/log-out.ts'
@@ -12,8 +13,8 @@ import { withParameters } from '../../src/protocol/redirect.ts'
 import { clientSessionId } from '../../src/protocol/subject.ts'
 import { life, type SealedRecords, type Session } from '../../src/records.ts'
 
-const querystring = Type.Object({ ...LogoutParameters.properties, posted: parameter(12000), lang: parameter(8) })
-const body = Type.Object({ ...LogoutParameters.properties, posted: parameter(12000), decision: Type.Optional(Type.Enum(['log-out', 'stay'])) })
+const querystring = Type.Object({ ...LogoutParameters.properties, posted: parameter(8000), lang: parameter(8) })
+const body = Type.Object({ ...LogoutParameters.properties, posted: parameter(8000), decision: Type.Optional(Type.Enum(['log-out', 'stay'])) })
 
 /** What a logout request means, once it is checked. */
 interface Logout { client?: Client | undefined, post_logout_redirect_uri?: string | undefined, state?: string | undefined, sid?: unknown }
@@ -23,10 +24,10 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   const { base, settings: { issuer, session: { life_seconds } } } = app.configuration
 
   app.get('/session/end', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) => {
-    const parameters = openPosted(request.query.posted) ?? request.query
+    const parameters = open('posted', request.query.posted) ?? request.query
     const logout = await read(parameters)
     const session = await currentSession(request, reply)
-    if (session === undefined) return goOn(request, reply.dropSession(), await afterwards(request, logout))
+    if (session === undefined) return goOn(request, reply.dropSession(), afterwards(logout))
     const known = logout.client !== undefined && logout.sid === clientSessionId(app.configuration.keys.subject, session.sid, logout.client.client_id)
     return known ? end(request, reply, logout, session) : ask(request, reply, logout, parameters)
   })
@@ -36,22 +37,31 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const { posted, decision, ...parameters } = request.body
     if (decision === undefined) {
       await read(parameters)
-      return reply.redirect(`${base}/session/end?posted=${app.sealer.seal('posted', 'logout', parameters, app.now() + life.posted)}`, 303)
+      const sealed = seal('posted', parameters, life.posted)
+      if (sealed.length > longestAddress) throw new OAuthError('logout_request_invalid', 'id_token_hint: too large to be carried on, expected a GET or fewer parameters')
+      return reply.redirect(`${base}/session/end?posted=${sealed}`, 303)
     }
     request.refuseForeignForm()
-    const logout = await read(openPosted(posted) ?? {})
+    const asked = open(formOf(request), posted)
+    if (asked === undefined) throw new OAuthError('logout_request_invalid', 'this form was made for another session, or too long ago')
+    const logout = await read(asked)
     if (decision === 'stay') return reply.redirect(logout.client === undefined ? `${base}/session/end` : app.homeOf(logout.client), 303)
     const session = await currentSession(request, reply)
-    return session === undefined ? goOn(request, reply.dropSession(), await afterwards(request, logout)) : end(request, reply, logout, session)
+    return session === undefined ? goOn(request, reply.dropSession(), afterwards(logout)) : end(request, reply, logout, session)
   })
 
   // the identity provider sends the citizen back here
-  app.get('/session/ended', { schema: { querystring: Type.Object({ state: parameter(12000), lang: parameter(8) }) }, config: { audience: 'citizen' } }, async (request, reply) => {
-    const opened = request.query.state === undefined ? undefined : app.sealer.open('logout', 'state', request.query.state)?.record
-    return goOn(request, reply, opened ?? { language: request.citizenLanguage(), clients: [] })
+  app.get('/session/ended', { schema: { querystring: Type.Object({ state: parameter(8000), lang: parameter(8) }) }, config: { audience: 'citizen' } }, async (request, reply) => {
+    const { state } = request.query
+    const onward = state === undefined ? undefined : app.sealer.open('logout', 'state', state)?.record
+    if (onward === undefined && request.sessionHandle() !== '') return reply.redirect(`${base}/session/end`, 303)  // no link may say that it ended
+    return goOn(request, reply, onward ?? { clients: [] })
   })
 
-  const openPosted = (posted: string | undefined) => posted === undefined ? undefined : app.sealer.open('posted', 'logout', posted)?.record as LogoutParameters | undefined
+  const seal = (place: string, parameters: LogoutParameters, seconds: number) => app.sealer.seal('posted', place, parameters as Record<string, string>, app.now() + seconds)
+  const open = (place: string, posted: string | undefined) => posted === undefined ? undefined : app.sealer.open('posted', place, posted)?.record as LogoutParameters | undefined
+  /** Our form is good in the browser that it was shown in. */
+  const formOf = (request: FastifyRequest) => `form ${request.sessionHandle()}`
 
   async function read (parameters: LogoutParameters): Promise<Logout> {
     const hint = parameters.id_token_hint === undefined ? undefined : await app.signer.verify(parameters.id_token_hint)
@@ -59,12 +69,12 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     return { client, post_logout_redirect_uri: checkLogoutAddress(parameters, client), state: parameters.state, sid: hint?.sid }
   }
 
-  /** This browser's session. When it cannot be known its cookies go all the same, and the citizen is told. */
   async function currentSession (request: FastifyRequest, reply: FastifyReply) {
     const handle = request.sessionHandle()
     return handle === '' ? undefined : recorded(reply, app.store.get('session', handle))
   }
 
+  /** When the store cannot say or keep it, the browser's cookies go all the same, and the citizen is told. */
   async function recorded<T> (reply: FastifyReply, answer: Promise<T>) {
     try { return await answer } catch (cause) {
       reply.dropSession()
@@ -74,27 +84,25 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
   /** Ends here first: the cookies and the session, whatever the provider does; then there, if it has a logout and is up. */
   async function end (request: FastifyRequest, reply: FastifyReply, logout: Logout, { sid, idp, id_token }: Session) {
-    reply.dropSession()
     const [entered] = await recorded(reply, Promise.all([
       app.store.entered(sid),
       app.store.end({ sid }, life_seconds + longestToken),
       app.store.end({ session: request.sessionHandle() }, life_seconds)
     ]))
-    const titles = entered.filter(({ client_id }) => client_id !== logout.client?.client_id).map(({ client_id }) => app.client(client_id)?.title).filter(title => title !== undefined)
-    const onward = await afterwards(request, logout, titles)
-    const state = app.sealer.seal('logout', 'state', onward, app.now() + life.logout)
-    const upstream = await app.identityProvider(idp).endSessionUrl({ id_token_hint: id_token, post_logout_redirect_uri: `${issuer}/session/ended`, state }).catch(() => undefined)
+    reply.dropSession()
+    const others = entered.filter(({ client_id }) => client_id !== logout.client?.client_id).map(({ client_id }) => app.client(client_id)?.title).filter(title => title !== undefined)
+    const onward = afterwards(logout, others)
+    const upstream = await upstreamLogout(idp, { id_token_hint: id_token, post_logout_redirect_uri: `${issuer}/session/ended`, state: app.sealer.seal('logout', 'state', onward, app.now() + life.logout) })
     return upstream === undefined ? goOn(request, reply, onward) : reply.redirect(upstream.href, 303)
   }
 
-  async function afterwards (request: FastifyRequest, { client, post_logout_redirect_uri, state }: Logout, clients: string[] = []): Promise<SealedRecords['logout']> {
-    return {
-      language: request.citizenLanguage(),
-      clients,
-      ...(client === undefined ? {} : { client_id: client.client_id }),
-      ...(post_logout_redirect_uri === undefined ? {} : { post_logout_redirect_uri }),
-      ...(state === undefined ? {} : { state })
-    }
+  /** Where the provider logs out; a provider that is gone, down or slow to say does not keep the citizen. */
+  async function upstreamLogout (idp: string, logout: { id_token_hint?: string | undefined, post_logout_redirect_uri: string, state: string }) {
+    try { return await inTime(patienceMs, app.identityProvider(idp).endSessionUrl(logout), () => new OAuthError('provider_unavailable', 'the identity provider took too long')) } catch { return undefined }
+  }
+
+  function afterwards ({ client, post_logout_redirect_uri, state }: Logout, clients: string[] = []): SealedRecords['logout'] {
+    return { client_id: client?.client_id, post_logout_redirect_uri, state, clients }
   }
 
   /** To the client's address, checked again against the configuration in force, or to a page of ours. */
@@ -107,20 +115,23 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   }
 
   /** A logout that does not prove to come from this session asks first (RP-Initiated Logout §2). */
-  function ask (request: FastifyRequest, reply: FastifyReply, { client }: Logout, parameters: LogoutParameters) {
-    const { id_token_hint, client_id, post_logout_redirect_uri, state } = parameters
-    const kept = Object.fromEntries(Object.entries({ id_token_hint, client_id, post_logout_redirect_uri, state }).filter((entry): entry is [string, string] => entry[1] !== undefined))
-    reply.formTarget = [post_logout_redirect_uri, ...[...app.configuration.identityProviders.values()].map(provider => provider.issuer)]
-      .filter(target => target?.startsWith('http:')).map(target => new URL(target!).origin).join(' ')
+  function ask (request: FastifyRequest, reply: FastifyReply, { client, post_logout_redirect_uri }: Logout, { id_token_hint, client_id, state }: LogoutParameters) {
+    const providers = [...app.configuration.identityProviders.values()].flatMap(({ issuer, endpoints }) => [issuer, endpoints?.end_session_endpoint ?? issuer])
+    const inDevelopment = [post_logout_redirect_uri, ...providers].filter(target => target?.startsWith('http:')).map(target => new URL(target!).origin)
+    reply.formTarget = ["'self' https:", ...new Set(inDevelopment)].join(' ')
     return reply.page(logOutPage(request.pageContext(), {
       ...(client === undefined ? {} : { client: app.party(client) }),
       action: `${base}/session/end`,
-      fields: { posted: app.sealer.seal('posted', 'logout', kept, app.now() + life.logout) }
+      fields: { posted: seal(formOf(request), { id_token_hint, client_id, post_logout_redirect_uri, state }, life.logout) }
     }))
   }
 }
 
 /** Seconds: no access token outlives them. */
 const longestToken = 600
+/** Milliseconds that a citizen who logs out waits for a provider's metadata. */
+const patienceMs = 500
+/** Characters that every proxy takes in an address. */
+const longestAddress = 7000
 
 export default fp(plugin, { name: 'session-end', encapsulate: true, dependencies: ['pages', 'identity-providers', 'signer'] })

@@ -43,12 +43,9 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     }
 
     const { access_token_seconds, id_token_seconds, id_token_signed_response_alg } = client
-    const [claim, ended] = await Promise.all([
-      app.store.claim(code, { attempt: randomBytes(16).toString('base64url'), client_id: client.client_id, grant, tokenSeconds: access_token_seconds, usedSeconds: usedSeconds(client) }),
-      app.store.ended(grant.sid)
-    ])
+    if (await app.store.ended(grant.sid)) throw new OAuthError('code_invalid', 'code: its session has ended')
+    const claim = await app.store.claim(code, { attempt: randomBytes(16).toString('base64url'), client_id: client.client_id, grant, tokenSeconds: access_token_seconds, usedSeconds: usedSeconds(client) })
     if ('used' in claim) throw await spent(request, client, claim.used)
-    if (ended) throw new OAuthError('code_invalid', 'code: its session has ended')
 
     const { access_token } = claim
     const claims = idTokenClaims(grant, { issuer, now: app.now(), lifeSeconds: id_token_seconds, access_token, secret: app.configuration.keys.subject })

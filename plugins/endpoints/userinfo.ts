@@ -9,7 +9,7 @@ import { OAuthError } from '../../src/protocol/errors.ts'
 const plugin: FastifyPluginAsyncTypebox = async app => {
   app.get('/userinfo', { config: { audience: 'client' } }, async (request, reply) => answer(reply, bearerToken(request)))
 
-  app.post('/userinfo', { schema: { body: Type.Optional(Type.Object({ access_token: parameter(128) })) }, config: { audience: 'client' } }, async (request, reply) =>
+  app.post('/userinfo', { schema: { body: Type.Union([Type.Null(), Type.Object({ access_token: parameter(128) })]) }, config: { audience: 'client' } }, async (request, reply) =>
     answer(reply, bearerToken(request, request.body?.access_token)))
 
   async function answer (reply: FastifyReply, access_token: string) {

@@ -31,10 +31,8 @@ export function guarded (provider: IdentityProvider, options: BreakerOptions): I
   })
 
   const watched = async <T>(call: () => Promise<T>): Promise<T> => {
-    if (breaker.closed || breaker.halfOpen) {
-      try { return await breaker.fire(call) } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EOPENBREAKER') throw error
-      }
+    try { return await breaker.fire(call) } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EOPENBREAKER') throw error
     }
     const answer = await call()
     breaker.close()
@@ -46,7 +44,9 @@ export function guarded (provider: IdentityProvider, options: BreakerOptions): I
 
     async authorizationUrl (question) {
       if (breaker.opened) throw new OAuthError('provider_unavailable', 'the identity provider has not been answering')
-      return provider.authorizationUrl(question)                       // mostly no call: it says nothing of the provider's health
+      try { return await provider.authorizationUrl(question) } catch (error) {
+        return watched(() => Promise.reject(error))                     // only a failure says something: mostly no call is made
+      }
     },
 
     identify: (callback, question) => watched(() => inTime(options.callbackTimeoutMs, provider.identify(callback, question), tooLong)),

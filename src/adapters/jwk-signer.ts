@@ -7,14 +7,20 @@ export interface SigningKey {
   alg: SigningAlgorithm
   privateKey: KeyObject
   publicKey: KeyObject
+  /** its public JWK */
+  published: JWK
   /** NumericDate, seconds: signs from here on; it is published and verifies from the moment it is loaded */
   nbf: number
 }
 
-/** A signing key from its private JWK (RFC 7517). */
+/** A signing key from its private JWK (RFC 7517). @throws {Error} where the key does not fit its algorithm */
 export function signingKey ({ kid, alg, nbf, ...jwk }: JWK & { kid: string, alg: SigningAlgorithm, nbf: number }): SigningKey {
   const privateKey = createPrivateKey({ key: jwk, format: 'jwk' })
-  return { kid, alg, nbf, privateKey, publicKey: createPublicKey(privateKey) }
+  const { asymmetricKeyType: type, asymmetricKeyDetails: { modulusLength = 0, namedCurve } = {} } = privateKey
+  const fits = alg === 'RS256' ? type === 'rsa' && modulusLength >= 2048 : alg === 'ES256' && type === 'ec' && namedCurve === 'prime256v1'
+  if (!fits) throw new Error('the key does not fit its alg')
+  const publicKey = createPublicKey(privateKey)
+  return { kid, alg, nbf, privateKey, publicKey, published: { ...publicKey.export({ format: 'jwk' }), kid, alg, use: 'sig' } }
 }
 
 /** Signs with the newest key of an algorithm whose time has come, verifies with any that is loaded. */
@@ -43,6 +49,6 @@ export function jwkSigner ({ issuer, keys, now }: { issuer: string, keys: () => 
       } catch { return undefined }                                      // not a JWT, not by this key, not from this issuer
     },
 
-    jwks: () => ({ keys: keys().map(({ kid, alg, publicKey }) => ({ ...publicKey.export({ format: 'jwk' }), kid, alg, use: 'sig' })) })
+    jwks: () => ({ keys: keys().map(({ published }) => published) })
   }
 }

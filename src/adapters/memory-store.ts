@@ -19,7 +19,6 @@ export function memoryStore ({ site, now }: { site: string, now: Clock }): Store
   }
 
   const cells: Cells = {
-    async setNew (key, value, seconds) { return await cells.swapNew(key, value, seconds) === null },
     async swapNew (key, value, seconds) {
       const before = living(kept, key)?.value ?? null
       if (before === null) keep(key, value, seconds)

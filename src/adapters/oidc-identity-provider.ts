@@ -47,7 +47,8 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
       .then(provider => { known = { provider, at: performance.now() }; return provider })
       .finally(() => { asked = undefined })
     if (known === undefined) return asked
-    asked.catch(() => {})                                              // the last known good serves on
+    const last = known
+    asked.catch(() => { last.at = performance.now() })                 // the last known good serves on, and is not asked for at each login
     return Promise.resolve(known.provider)
   }
 
@@ -175,7 +176,8 @@ function ourOwn (error: unknown): OAuthError | undefined {
 function failureOf (error: unknown): [Failure, string] {
   if (error instanceof client.AuthorizationResponseError) {
     const down = error.error === 'temporarily_unavailable' || error.error === 'server_error'
-    return down ? ['provider_unavailable', 'the identity provider says it cannot answer now'] : ['provider_refused', 'the identity provider refused the login']
+    // the browser brings this word: it says nothing that the breaker could count
+    return down ? ['provider_busy', 'the identity provider says it cannot answer now'] : ['provider_refused', 'the identity provider refused the login']
   }
   if (error instanceof client.ResponseBodyError) {
     if (error.status >= 500) return ['provider_unavailable', `the identity provider answered ${error.status}`]

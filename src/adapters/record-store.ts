@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { OAuthError } from '../protocol/errors.ts'
 import type { Store } from '../ports.ts'
 import type { Entered, Kind, Used } from '../records.ts'
@@ -6,8 +7,6 @@ import { digestOf, isHandle, newHandle, openUnder, sealUnder } from './handles.t
 
 /** What a store needs of the thing that keeps: one key a call, each with its life in seconds. */
 export interface Cells {
-  /** keeps a value where there is none (SET NX EX); false where there is one */
-  setNew (key: string, value: string, seconds: number): Promise<boolean>
   /** keeps a value where there is none and answers what was there before, null for nothing (SET NX GET EX) */
   swapNew (key: string, value: string, seconds: number): Promise<string | null>
   set (key: string, value: string, seconds: number): Promise<void>
@@ -36,7 +35,10 @@ export function recordStore (cells: Cells, { site }: { site: string }): Store {
   return {
     async put (kind, record, seconds) {
       const handle = newHandle(site)
-      if (!await cells.setNew(nameOf(kind, handle), sealUnder(handle, kind, record), seconds)) throw new OAuthError('store_unavailable', `a new ${kind} met an old one`)
+      const kept = sealUnder(handle, kind, record)
+      const before = await cells.swapNew(nameOf(kind, handle), kept, seconds)
+      // its own value is there when a connection was lost after the write and the write was sent again
+      if (before !== null && before !== kept) throw new OAuthError('store_unavailable', `a new ${kind} met an old one`)
       return handle
     },
 
@@ -51,7 +53,7 @@ export function recordStore (cells: Cells, { site }: { site: string }): Store {
       const use: Used = { attempt, client_id, token: digestOf(access_token) }
       const [before] = await Promise.all([
         cells.swapNew(nameOf('used', code), sealUnder(code, 'used', use), usedSeconds),
-        cells.setNew(nameOf('token', access_token), sealUnder(access_token, 'token', grant), tokenSeconds)
+        cells.swapNew(nameOf('token', access_token), sealUnder(access_token, 'token', grant), tokenSeconds)
       ])
       if (before === null) return { access_token }
       const used = open(code, 'used', before) as Used
@@ -74,7 +76,11 @@ export function recordStore (cells: Cells, { site }: { site: string }): Store {
 
     async ended (sid, { patienceMs } = {}) { return await within(patienceMs, cells.get(nameOf('ended', sid))) !== null },
 
-    async once (said, seconds) { return cells.setNew(nameOf('once', said), endedMark, seconds) },
+    async once (said, seconds) {
+      const mark = randomUUID()                                         // so that a write sent again knows itself
+      const before = await cells.swapNew(nameOf('once', said), mark, seconds)
+      return before === null || before === mark
+    },
 
     async enter (sid, entered, seconds) {
       await cells.add(nameOf('entered', sid), digestOf(`${sid} ${entered.client_id}`), sealUnder(sid, 'entered', entered), seconds)

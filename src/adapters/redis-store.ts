@@ -26,7 +26,6 @@ export function redisStore ({ urls, site, nodeTimeoutMs = 2000, onError = () => 
   }
 
   const cells: Cells = {
-    async setNew (key, value, seconds) { return await ask(redis.set(key, value, 'EX', seconds, 'NX')) === 'OK' },
     swapNew: (key, value, seconds) => ask(redis.set(key, value, 'EX', seconds, 'NX', 'GET')),
     async set (key, value, seconds) { await ask(redis.set(key, value, 'EX', seconds)) },
     get: (key, slideSeconds) => ask(slideSeconds === undefined ? redis.get(key) : redis.getex(key, 'EX', slideSeconds)),

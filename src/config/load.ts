@@ -172,16 +172,19 @@ export function loadConfiguration (directory: string): Configuration {
     const found: Keys = { signing: [], sealing: [], subject: createSecretKey(Buffer.alloc(32)) }
     let files: string[] = []
     try { files = readdirSync(resolve(root, folder)).filter(file => file.endsWith('.json')).sort() } catch { problems.push(`passerelle.yaml: /keys: ${folder} is not a directory that can be read; \`npm run keys -- next ${folder}\` makes one`) }
+    const kids = new Set<string | undefined>()
     for (const file of files) {
       const from = `${folder}/${file}`
       const jwk = parseKey(readText(join(folder, file), from), from)
       if (jwk === undefined) continue
       try {
         if (basename(file) === 'subject.json') found.subject = symmetric(jwk)
-        else if (jwk.kid === undefined || jwk.nbf === undefined) throw new Error('expected kid and nbf')
-        else if (jwk.kty === 'oct') found.sealing.push({ kid: jwk.kid, nbf: jwk.nbf, key: symmetric(jwk) })
+        else if (typeof jwk.kid !== 'string' || !Number.isInteger(jwk.nbf)) throw new Error('expected kid and nbf')
+        else if (kids.has(jwk.kid)) throw new Error('expected a kid of its own')
+        else if (jwk.kty === 'oct') found.sealing.push({ kid: jwk.kid, nbf: jwk.nbf!, key: symmetric(jwk) })
         else found.signing.push(signingKey(jwk as Parameters<typeof signingKey>[0]))
-      } catch { problems.push(`${from}: expected a private JWK with kid, nbf and alg RS256 or ES256, or a 256-bit oct key`) }
+        kids.add(jwk.kid)
+      } catch { problems.push(`${from}: expected a private JWK with a kid of its own, nbf, and alg RS256 (2048 bits or more) or ES256, or a 256-bit oct key`) }
     }
     if (files.length > 0) {
       if (!files.includes('subject.json')) problems.push(`${folder}: expected subject.json, the secret behind sub`)
@@ -217,6 +220,9 @@ function faultsOf (schema: TSchema, value: unknown) {
 
 type Named<T> = { file: string, value: T }
 
+/** What `sub` is made of and nobody is without; a birthplace is needed of those born in France. */
+const personFields = ['given_name', 'family_name', 'gender', 'birthdate', 'birthcountry'] as const
+
 /** Faults of meaning: what no schema can say. */
 function meaningOf (settings: Settings, clients: Array<Named<Client>>, providers: Array<Named<IdentityProvider>>) {
   const problems: string[] = []
@@ -225,6 +231,7 @@ function meaningOf (settings: Settings, clients: Array<Named<Client>>, providers
   const say = (file: string, path: string, expected: string) => problems.push(`${file}: ${path}: ${expected}`)
 
   const secure = (file: string, path: string, address: string) => {
+    if (!URL.canParse(address)) { say(file, path, 'expected a URL'); return }
     const { protocol, hostname } = new URL(address)
     const loopback = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)
     if (protocol !== 'https:' && !(development && loopback)) say(file, path, development ? 'expected https, or http on a loopback name' : 'expected https')
@@ -245,10 +252,15 @@ function meaningOf (settings: Settings, clients: Array<Named<Client>>, providers
   unique('/client_id', clients.map(({ file, value }) => ({ file, name: value.client_id })))
   unique('/id', providers.map(({ file, value }) => ({ file, name: value.id })))
 
+  if (settings.identity.subject === 'pivot') for (const name of personFields) if (!settings.identity.required_claims.includes(name)) say('passerelle.yaml', '/identity/required_claims', `expected ${name} among them: sub is made of it`)
   const ids = providers.map(({ value }) => value.id)
   for (const { file, value: client } of clients) {
     const isPublic = client.token_endpoint_auth_method === 'none'
-    client.redirect_uris.forEach((uri, at) => secure(file, `/redirect_uris/${at}`, uri))
+    client.redirect_uris.forEach((uri, at) => {
+      secure(file, `/redirect_uris/${at}`, uri)
+      // RFC 6749 §3.1: what we add to it must not be there already
+      if (URL.canParse(uri)) for (const name of new URL(uri).searchParams.keys()) if (['code', 'state', 'iss', 'error', 'error_description'].includes(name)) say(file, `/redirect_uris/${at}`, `expected no ${name} in its query`)
+    })
     client.post_logout_redirect_uris.forEach((uri, at) => secure(file, `/post_logout_redirect_uris/${at}`, uri))
     all(file, '/acr_values', client.acr_values, levels, 'one of the levels in passerelle.yaml')
     all(file, '/identity_providers/allow', client.identity_providers.allow, ids, 'an identity provider')

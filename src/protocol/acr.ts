@@ -19,7 +19,7 @@ export function wantedAcr ({ levels, default: fallback }: Levels, asked: readonl
 }
 
 /** Whether a level is at least another. A level we do not know is below every one. */
-export const reaches = (levels: readonly string[], acr: string, wanted: string) => levels.indexOf(acr) >= levels.indexOf(wanted) && levels.includes(acr)
+export const reaches = (levels: readonly string[], acr: string, wanted: string) => levels.includes(wanted) && levels.indexOf(acr) >= levels.indexOf(wanted)
 
 /** The level asked of a provider: the higher of what is wanted and the lowest it supports; undefined when its best is too low. */
 export const upstreamAcr = (levels: readonly string[], wanted: string, supported: readonly string[]) =>

@@ -22,6 +22,7 @@ export const AuthorizationParameters = Type.Object({
   prompt: parameter(64),
   max_age: parameter(10),
   ui_locales: parameter(128),
+  id_token_hint: parameter(4096),
   idp_hint: parameter(32),
   request: parameter(8192),
   request_uri: parameter(2048),
@@ -155,7 +156,7 @@ const isObject = (value: unknown): value is Record<string, unknown> => typeof va
 function checkClaims (value: string | undefined, client: RequestingClient, scopes: string[]): AskedClaims {
   if (value === undefined) return {}
   const malformed = () => new OAuthError('parameter_invalid', 'claims: expected a JSON object with the members userinfo and id_token')
-  const parsed = parseJson(value, malformed)
+  const parsed = parseJson(value)
   if (!isObject(parsed)) throw malformed()
   const { userinfo = {}, id_token = {} } = parsed
   if (!isObject(userinfo) || !isObject(id_token)) throw malformed()
@@ -184,8 +185,8 @@ function askedAcr (request: ClaimRequest | null | undefined, malformed: () => OA
   return { acr: values, acrEssential: values.length > 0 }
 }
 
-function parseJson (text: string, malformed: () => OAuthError): unknown {
-  try { return JSON.parse(text) } catch { throw malformed() }            // V8's message quotes the text: it is not kept
+function parseJson (text: string): unknown {
+  try { return JSON.parse(text) } catch { return undefined }            // V8's message quotes the text: it is not kept
 }
 
 const stripped = <T extends object> (value: T) =>

@@ -29,23 +29,24 @@ export const knownClaims = new Set(Object.values(scopeClaims).flat())
 
 /** The names that these scopes and single claims ask for. */
 export const claimNames = (scopes: readonly string[], single: readonly string[] = []) =>
-  new Set([...scopes.flatMap(scope => scopeClaims[scope] ?? []), ...single])
+  new Set([...scopes.flatMap(scope => Object.hasOwn(scopeClaims, scope) ? scopeClaims[scope]! : []), ...single])
 
 /** The part of an identity that has these names; nothing else leaves. */
 export const pick = (identity: Identity, names: ReadonlySet<string>): Identity =>
-  Object.fromEntries(Object.entries(identity).filter(([name, value]) => names.has(name) && value !== undefined && value !== null && value !== ''))
+  Object.fromEntries(Object.entries(identity).filter(([name, value]) => names.has(name) && given(value)))
 
 const calendarDate = (value: string) => {
   const [, year, month, day] = /^(\d{4})-(\d\d)-(\d\d)$/.exec(value) ?? []
-  if (year === undefined || Number(year) < 1850) return false
+  if (Number(year) < 1850) return false
   if (month === '00') return day === '00'                            // presumed: only the year is known
   const shown = day === '00' ? '01' : day                            // presumed: the day is not known
   const date = new Date(`${year}-${month}-${shown}T00:00:00Z`)
   return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(`${year}-${month}-${shown}`)
 }
 
-const string = (maximum: number, form = /^[^\u0000-\u001f\u007f]+$/) => (value: unknown) =>
-  typeof value === 'string' && value.length > 0 && value.length <= maximum && form.test(value)
+// no control characters, and none that turn the direction of what stands around them
+const string = (maximum: number, form = /^(?=.*\S)[^\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]+$/) => (value: unknown) =>
+  typeof value === 'string' && value.length <= maximum && form.test(value)
 
 const rules: Record<string, (value: unknown) => boolean> = {
   given_name: string(256),
@@ -55,26 +56,30 @@ const rules: Record<string, (value: unknown) => boolean> = {
   gender: value => value === 'female' || value === 'male' || value === 'unspecified',
   birthdate: value => typeof value === 'string' && calendarDate(value),
   birthcountry: string(5, /^\d{5}$/),
-  birthplace: value => value === '' || string(5, /^(\d\d|2A|2B)\d{3}$/)(value),
-  email: string(254, /^[^\s@]+@[^\s@]+$/),
+  birthplace: string(5, /^(\d\d|2A|2B)\d{3}$/),
+  email: string(254, /^[^\s@\u0000-\u001f\u007f]+@[^\s@\u0000-\u001f\u007f]+$/),
   email_verified: value => typeof value === 'boolean',
   phone_number: string(32),
   phone_number_verified: value => typeof value === 'boolean',
-  address: value => typeof value === 'object' && value !== null && !Array.isArray(value) && Object.values(value).every(part => part === undefined || string(512, /^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f]+$/)(part))
+  updated_at: value => typeof value === 'number',
+  address: value => typeof value === 'object' && value !== null && !Array.isArray(value) && Object.values(value).every(string(512, /^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f]+$/))
 }
-const otherClaim = (value: unknown) => typeof value === 'boolean' || typeof value === 'number' || string(512)(value)
+const otherClaim = string(512)
 
 const france = '99100'
+const given = (value: unknown) => value !== undefined && value !== null && value !== ''
+const wellFormed = (name: string, value: unknown) => (rules[name] ?? otherClaim)(value)
 
 /**
- * The claims of an identity that are wrong or missing, by name and never by value; empty when the identity may be used.
+ * The claims of an identity that keep it from being used, by name and never by value: those that are needed and missing, and those of the pivot identity that are malformed.
  * Born in France, the birthplace is needed wherever the country is.
  */
 export function identityFaults (identity: Identity, required: readonly string[]) {
   const needed = new Set(required)
   if (needed.has('birthcountry') && identity.birthcountry === france) needed.add('birthplace')
-  const missing = [...needed].filter(name => identity[name] === undefined || identity[name] === null || identity[name] === '')
-  const wrong = Object.entries(identity).filter(([name, value]) =>
-    knownClaims.has(name) && value !== undefined && value !== null && value !== '' && !(rules[name] ?? otherClaim)(value)).map(([name]) => name)
-  return [...new Set([...missing, ...wrong])]
+  return [...new Set([...needed, ...pivot])].filter(name => given(identity[name]) ? !wellFormed(name, identity[name]) : needed.has(name))
 }
+
+/** The claims that are given and well formed: nobody is kept out by an optional claim that a provider spells wrong, and nobody is sent it. */
+export const soundClaims = (identity: Identity): Identity =>
+  Object.fromEntries(Object.entries(identity).filter(([name, value]) => knownClaims.has(name) && given(value) && wellFormed(name, value)))

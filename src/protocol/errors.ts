@@ -39,6 +39,7 @@ export const failures = {
   provider_maintenance: { error: 'temporarily_unavailable', status: 503, citizen: 'C02', page: 'temporarily_unavailable', notice: 'provider_maintenance' },
   provider_not_allowed: { error: 'access_denied', status: 403, citizen: 'C03', page: 'provider_unknown', notice: 'provider_not_allowed' },
   provider_unavailable: { error: 'temporarily_unavailable', status: 503, citizen: 'C04', page: 'temporarily_unavailable', notice: 'provider_unavailable' },
+  provider_busy: { error: 'temporarily_unavailable', status: 503, citizen: 'C11', page: 'temporarily_unavailable', notice: 'provider_unavailable' },
   provider_refused: { error: 'access_denied', status: 403, citizen: 'C05', page: 'unexpected', notice: 'provider_refused' },
   provider_code_spent: { error: 'access_denied', status: 400, citizen: 'C06', page: 'unexpected', notice: 'provider_code_spent' },
   provider_answer_invalid: { error: 'server_error', status: 502, citizen: 'C07', page: 'unexpected', notice: 'provider_answer_invalid' },
@@ -49,7 +50,6 @@ export const failures = {
   // the client's own calls
   client_authentication_failed: { error: 'invalid_client', status: 401, citizen: 'D01', page: 'unexpected' },
   grant_type_unsupported: { error: 'unsupported_grant_type', status: 400, citizen: 'D02', page: 'unexpected' },
-  grant_type_not_allowed: { error: 'unauthorized_client', status: 400, citizen: 'D09', page: 'unexpected' },
   code_unknown: { error: 'invalid_grant', status: 400, citizen: 'D03', page: 'unexpected' },
   code_of_another_client: { error: 'invalid_grant', status: 400, citizen: 'D04', page: 'unexpected' },
   code_invalid: { error: 'invalid_grant', status: 400, citizen: 'D05', page: 'unexpected' },
@@ -65,7 +65,6 @@ export const failures = {
   store_unavailable: { error: 'temporarily_unavailable', status: 503, citizen: 'Y01', page: 'temporarily_unavailable' },
   prefetch_refused: { error: 'temporarily_unavailable', status: 503, citizen: 'Y02', page: 'temporarily_unavailable' },
   not_found: { error: 'invalid_request', status: 404, citizen: 'Y03', page: 'not_found' },
-  method_not_allowed: { error: 'invalid_request', status: 405, citizen: 'Y04', page: 'not_found' },
   body_too_large: { error: 'invalid_request', status: 413, citizen: 'Y05', page: 'too_large' },
   media_type_unsupported: { error: 'invalid_request', status: 415, citizen: 'Y06', page: 'service_mistake' },
   unexpected: { error: 'server_error', status: 500, citizen: 'Y99', page: 'unexpected' }

@@ -1,5 +1,5 @@
 import { checkAcr } from './acr.ts'
-import { identityFaults, type Identity } from './claims.ts'
+import { identityFaults, soundClaims, type Identity } from './claims.ts'
 import { OAuthError } from './errors.ts'
 
 /** Seconds by which a provider's clock may differ from ours. */
@@ -28,26 +28,26 @@ export function checkIdentification (answer: Answered, asked: Asked, provider: P
   const auth_time = checkAuthTime(answer.auth_time, asked, provider)
   const faults = identityFaults(answer.claims, [...requiredClaims, ...provider.required_claims])
   if (faults.length > 0) throw new OAuthError('identity_incomplete', `the identity provider's claims are missing or malformed: ${faults.join(' ')}`)
-  return { acr, auth_time, amr: amrOf(answer.amr) ?? [...provider.amr] }
+  return { acr, auth_time, amr: amrOf(answer.amr) ?? [...provider.amr], claims: soundClaims(answer.claims) }
 }
 
 /** When the citizen authenticated: by the provider where it says so, else now. A fresh login that was asked for is a fresh one. */
 function checkAuthTime (auth_time: unknown, { prompt, max_age, sentAt, now }: Asked, provider: Provider) {
   const oldest = oldestAuthTime({ prompt, max_age }, sentAt, now)
   if (auth_time === undefined) {
-    if (oldest !== undefined && !provider.always_authenticates) throw new OAuthError('authentication_too_old', 'the identity provider does not say when it authenticated the citizen')
+    if (oldest !== undefined && !provider.always_authenticates) throw new OAuthError('authentication_too_old', 'auth_time: the identity provider does not say when it authenticated the citizen')
     return now
   }
   if (typeof auth_time !== 'number' || !Number.isFinite(auth_time)) throw new OAuthError('provider_answer_invalid', 'auth_time: expected a number')
   if (auth_time > now + clockTolerance) throw new OAuthError('provider_answer_invalid', 'auth_time: in the future')
-  if (oldest !== undefined && auth_time < oldest - clockTolerance) throw new OAuthError('authentication_too_old', 'the identity provider reused an older authentication')
+  if (oldest !== undefined && auth_time < oldest - clockTolerance) throw new OAuthError('authentication_too_old', 'auth_time: the identity provider reused an older authentication')
   return Math.min(Math.floor(auth_time), now)
 }
 
 /** The oldest authentication that will do, or undefined when any will (OpenID Connect Core §3.1.2.1). */
 export function oldestAuthTime ({ prompt, max_age }: Pick<Asked, 'prompt' | 'max_age'>, sentAt: number, now: number) {
-  if (prompt?.includes('login') || max_age === 0) return sentAt
-  return max_age === undefined ? undefined : now - max_age
+  if (prompt?.includes('login')) return sentAt
+  return max_age === undefined ? undefined : Math.min(sentAt, now - max_age)
 }
 
 const amrOf = (amr: unknown) => Array.isArray(amr) && amr.length > 0 && amr.length <= 16 && amr.every(value => typeof value === 'string' && value.length <= 32) ? amr as string[] : undefined

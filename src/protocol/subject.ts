@@ -5,9 +5,9 @@ const scheme = 'v1'
 
 const ligatures: Record<string, string> = { œ: 'oe', æ: 'ae', ß: 'ss' }
 
-/** Spelled alike whatever the provider: Unicode form, accents, ligatures, case, and what stands between the words. */
-const normalised = (value: unknown) => String(value ?? '').normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()
-  .replace(/[œæß]/g, letter => ligatures[letter]!).replace(/[\s\p{P}]+/gu, ' ').trim()
+/** Spelled alike whatever the provider: Unicode form, accents, ligatures, case, what is not seen, and what stands between the words. */
+const normalised = (value: unknown) => String(value ?? '').normalize('NFKD').replace(/[\p{M}\p{Cf}]/gu, '').toLowerCase()
+  .replace(/[œæß]/g, letter => ligatures[letter]!).replace(/[\s\p{P}`ʼ]+/gu, ' ').trim()
 
 /** Fields told apart by their length, so that no two lists of fields give the same bytes. */
 const separated = (fields: readonly string[]) => fields.map(field => `${Buffer.byteLength(field)}:${field}`).join('')

@@ -1,0 +1,65 @@
+import t from 'tap'
+import { createHash } from 'node:crypto'
+import type { Failure } from '../../src/protocol/errors.ts'
+import { checkGrant, type Grant, type TokenRequest } from '../../src/protocol/grant.ts'
+
+// RFC 7636 appendix B
+const code_verifier = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk'
+const code_challenge = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'
+const challengeOf = (verifier: string) => createHash('sha256').update(verifier).digest('base64url')
+
+const plain: Grant = {
+  login: 'l', client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid'], sub: 'sub', claims: {}, acr: 'eidas1', amr: [], auth_time: 1771000000, idp: 'taxes', sid: 's'
+}
+const grant: Grant = { ...plain, code_challenge }
+const request = { client_id: 'town', redirect_uri: 'https://town.example/back', code_verifier }
+const refusal = (failure: Failure, message: RegExp) => ({ failure: new RegExp(`^${failure}$`), message })
+
+t.test('a code is worth nothing to another client, whatever else it knows (RFC 6749 §4.1.3)', async t => {
+  for (const client_id of ['other', 'Town', 'town ', '']) {
+    t.throws(() => checkGrant(grant, { ...request, client_id }), refusal('code_of_another_client', /^code: /), client_id)
+    t.throws(() => checkGrant(plain, { client_id, redirect_uri: request.redirect_uri }), refusal('code_of_another_client', /^code: /), `${client_id} without PKCE`)
+  }
+})
+
+t.test('the redirect_uri is that of the authorization request, letter by letter (RFC 6749 §4.1.3)', async t => {
+  for (const redirect_uri of [undefined, '', 'https://town.example/back/', 'https://town.example/back?', 'https://TOWN.example/back', 'https://evil.example']) {
+    t.throws(() => checkGrant(grant, { ...request, redirect_uri }), refusal('code_invalid', /^redirect_uri: /), String(redirect_uri))
+  }
+})
+
+t.test('a verifier where there was no challenge is a downgrade (RFC 9700 §4.8.2)', async t => {
+  for (const verifier of [code_verifier, 'x']) t.throws(() => checkGrant(plain, { ...request, code_verifier: verifier }), refusal('code_invalid', /^code_verifier: .*no code_challenge/), verifier)
+})
+
+t.test('a challenge is met by its verifier only (RFC 7636 §4.1, §4.6)', async t => {
+  const fitting = (verifier: string): [TokenRequest, Grant] => [{ ...request, code_verifier: verifier }, { ...plain, code_challenge: challengeOf(verifier) }]
+  const form = /^code_verifier: expected 43 to 128/
+  const table: Array<[what: string, attempt: [TokenRequest, Grant], message: RegExp]> = [
+    ['none', [{ ...request, code_verifier: undefined }, grant], /^code_verifier: required/],
+    ['none, not even the parameter', [{ client_id: 'town', redirect_uri: request.redirect_uri }, grant], /^code_verifier: required/],
+    ['the challenge itself (plain)', [{ ...request, code_verifier: code_challenge }, grant], /^code_verifier: does not match/],
+    ['another letter', [{ ...request, code_verifier: code_verifier.replace('d', 'D') }, grant], /^code_verifier: does not match/],
+    ['a letter more', [{ ...request, code_verifier: `${code_verifier}a` }, grant], /^code_verifier: does not match/],
+    ['42 characters, hash and all', fitting('a'.repeat(42)), form],
+    ['129 characters, hash and all', fitting('a'.repeat(129)), form],
+    ['empty, hash and all', fitting(''), form],
+    ['a plus sign', fitting(`${'a'.repeat(43)}+`), form],
+    ['a slash', fitting(`${'a'.repeat(43)}/`), form],
+    ['padding', fitting(`${'a'.repeat(43)}=`), form],
+    ['a space', fitting(`${'a'.repeat(43)} `), form],
+    ['a line feed at the end', fitting(`${'a'.repeat(43)}\n`), form],
+    ['a letter beyond ASCII', fitting(`${'a'.repeat(43)}é`), form]
+  ]
+  for (const [what, [asked, of], message] of table) t.throws(() => checkGrant(of, asked), refusal('code_invalid', message), what)
+})
+
+t.test('the client, its address and its verifier redeem a code', async t => {
+  const table: Array<[Grant, TokenRequest]> = [
+    [grant, request],
+    [plain, { ...request, code_verifier: undefined }],
+    [{ ...plain, code_challenge: challengeOf('a'.repeat(43)) }, { ...request, code_verifier: 'a'.repeat(43) }],
+    [{ ...plain, code_challenge: challengeOf('Az09-._~'.repeat(16)) }, { ...request, code_verifier: 'Az09-._~'.repeat(16) }]
+  ]
+  for (const [of, asked] of table) t.doesNotThrow(() => checkGrant(of, asked), `verifier ${asked.code_verifier}`)
+})
