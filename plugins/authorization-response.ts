@@ -6,7 +6,7 @@ import { OAuthError } from '../src/protocol/errors.ts'
 import { reportedAcr } from '../src/protocol/acr.ts'
 import { withParameters } from '../src/protocol/redirect.ts'
 import { pairwiseSubject } from '../src/protocol/subject.ts'
-import type { Grant, Identification, Login } from '../src/records.ts'
+import { life, type Grant, type Identification, type Login } from '../src/records.ts'
 import { clientOf } from './browser.ts'
 
 declare module 'fastify' {
@@ -29,7 +29,11 @@ export default fp(async app => {
   app.decorate('claimsSent', ({ request: { scopes, userinfoClaims = [], idTokenClaims = [] } }, where = 'userinfo') =>
     claimNames(scopes, where === 'userinfo' ? userinfoClaims : [...userinfoClaims, ...idTokenClaims]))
 
-  app.decorateReply('finish', function (login) { return this.keepLogin({ ...login, done: true }).dropIdentification() })
+  app.decorateReply('finish', function (login) {
+    const { id, language, request: { client_id, redirect_uri } } = login
+    const left = { id, language, secret: '', request: { client_id, redirect_uri, scopes: [], acr: '' }, done: true as const, exp: app.now() + life.finished }
+    return this.keepLogin(left).dropIdentification(login)
+  })
 
   app.decorateReply('returnToClient', async function (login, identification) {
     const { client_id, code_seconds } = clientOf(app, login)

@@ -13,9 +13,13 @@ declare module 'fastify' {
     login: Login | null
     /** A new login for a request that was checked. */
     newLogin (request: AuthorizationRequest, language: Login['language']): Login
-    /** The login of this id that this very browser carries, checked against the configuration in force. @throws {OAuthError} login_unknown, login_finished, client_inactive */
+    /** The login of this id that this very browser carries, checked against the configuration in force. @throws {OAuthError} login_unknown, login_finished, client_unknown, client_inactive, redirect_uri_unknown */
     openLogin (id: string | undefined): Login
-    /** Who came back in this login, while it lasts. @throws {OAuthError} identity_expired, store_unavailable */
+    /** the service the citizen came from, as far as we know it: for the way back only */
+    service: Client | null
+    /** Who came back in this login, while it lasts. @throws {OAuthError} store_unavailable */
+    findIdentification (login: Login): Promise<Identification | undefined>
+    /** The same, where somebody must have. @throws {OAuthError} identity_expired, store_unavailable */
     openIdentification (login: Login): Promise<Identification>
     /** The handle of this browser's session, '' for none. */
     sessionHandle (): string
@@ -27,7 +31,8 @@ declare module 'fastify' {
     keepLogin (login: Login): FastifyReply
     /** Lets the browser carry who came back in this login, in the one place there is for that. */
     keepIdentification (login: Login, identification: Identification): Promise<void>
-    dropIdentification (): FastifyReply
+    /** Forgets who came back in this login; another login's stays. */
+    dropIdentification (login: Login): FastifyReply
     keepSession (handle: string): FastifyReply
     dropSession (): FastifyReply
   }
@@ -45,6 +50,7 @@ export default fp(async app => {
 
   await app.register(cookie)
   app.decorateRequest('login', null)
+  app.decorateRequest('service', null)
 
   app.decorateRequest('newLogin', (request, language) => ({
     id: randomBytes(16).toString('base64url'),
@@ -61,8 +67,10 @@ export default fp(async app => {
     const { record, exp } = opened
     // the registration may have changed since: the login goes on only with a client and an address that are in force
     const client = app.client(record.request.client_id)
+    this.service = client ?? null
     const redirect_uri = client?.redirect_uris.find(uri => markOf(uri) === record.request.redirect_uri)
-    if (client === undefined || redirect_uri === undefined) throw new OAuthError('login_unknown', 'the client of this login is no longer registered so')
+    if (client === undefined) throw new OAuthError('client_unknown', 'the client of this login is no longer registered')
+    if (redirect_uri === undefined) throw new OAuthError('redirect_uri_unknown', 'redirect_uri: no longer registered for this client')
     if (!client.active) throw new OAuthError('client_inactive', 'this client is not active')
     const login: Login = { id: id!, ...record, request: { ...record.request, redirect_uri }, exp }
     this.login = login
@@ -80,15 +88,15 @@ export default fp(async app => {
     return this.setCookie(name, sealed, { ...attributes, maxAge: exp - app.now() })
   })
 
-  /** All login cookies together have a limit, as headers have; the oldest goes first, and what is not ours before it. */
+  /** All login cookies together have a limit, as headers have; the oldest goes first, before it those that are finished, and first what is not ours. */
   function makeRoom (reply: FastifyReply, kept: { name: string, bytes: number }, identityBytes: number) {
     const others = Object.entries(reply.request.cookies).filter((entry): entry is [string, string] => entry[0].startsWith(loginPrefix) && entry[0] !== kept.name)
-      .map(([name, value]) => ({ name, bytes: name.length + value.length, exp: app.sealer.open('login', name, value)?.exp ?? 0 }))
-      .sort((a, b) => b.exp - a.exp)
+      .map(([name, value]) => ({ name, bytes: name.length + value.length, opened: app.sealer.open('login', name, value) }))
+      .sort((a, b) => Number(a.opened?.record.done ?? 0) - Number(b.opened?.record.done ?? 0) || (b.opened?.exp ?? 0) - (a.opened?.exp ?? 0))
     let room = limit.allCookies - kept.name.length - kept.bytes - identityBytes
-    for (const { name, bytes, exp } of others) {
-      room -= bytes
-      if (room < 0 || exp === 0) reply.clearCookie(name, attributes)
+    for (const { name, bytes, opened } of others) {
+      if (opened !== undefined) room -= bytes
+      if (room < 0 || opened === undefined) reply.clearCookie(name, attributes)
     }
   }
 
@@ -105,16 +113,21 @@ export default fp(async app => {
     this.setCookie(identityCookie, kept, { ...attributes, maxAge: life.identity })
   })
 
-  app.decorateRequest('openIdentification', async function (login) {
+  app.decorateRequest('findIdentification', async function (login) {
     const record = app.sealer.open('identity', `${identityCookie} ${login.id}`, this.cookies[identityCookie] ?? '')?.record
     const identification = record !== undefined && 'handle' in record ? await app.store.get('identity', record.handle) : record
+    // a session that has ended lets nobody in, nor on
+    return identification?.sid !== undefined && await app.store.ended(identification.sid) ? undefined : identification
+  })
+  app.decorateRequest('openIdentification', async function (login) {
+    const identification = await this.findIdentification(login)
     if (identification === undefined) throw new OAuthError('identity_expired', 'nobody has come back in this login, or too long ago')
-    if (identification.sid !== undefined && await app.store.ended(identification.sid)) throw new OAuthError('identity_expired', 'the session this came from has ended')
     return identification
   })
 
-  app.decorateReply('dropIdentification', function () {
-    return this.request.cookies[identityCookie] === undefined ? this : this.clearCookie(identityCookie, attributes)
+  app.decorateReply('dropIdentification', function (login) {
+    const held = app.sealer.open('identity', `${identityCookie} ${login.id}`, this.request.cookies[identityCookie] ?? '')
+    return held === undefined ? this : this.clearCookie(identityCookie, attributes)
   })
 
   app.decorateRequest('sessionHandle', function () { return this.cookies[sessionCookie] ?? '' })

@@ -4,8 +4,10 @@ import { readFileSync } from 'node:fs'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Asset } from '../src/config/load.ts'
-import type { Notice } from '../src/pages/chooser.ts'
 import type { Language, PageContext, Party } from '../src/pages/layout.ts'
+import { withParameters } from '../src/protocol/redirect.ts'
+import { serviceMark } from '../src/protocol/subject.ts'
+import { loginOfState } from '../src/protocol/upstream.ts'
 import type { Login } from '../src/records.ts'
 
 declare module 'fastify' {
@@ -14,6 +16,8 @@ declare module 'fastify' {
     assets: Map<string, Asset>
     /** how a service or a provider is shown */
     party (registration: { title: string, logoAsset?: Asset | undefined }): Party
+    /** An address of ours in this login; it names the service too, so that the way back is known where the cookie is not. */
+    ownAddress (path: string, login: Login, more?: Record<string, string | undefined>): string
     /** where a service begins: its home page, else the origin of its address */
     homeOf (client: { client_uri?: string | undefined, redirect_uris: readonly string[] }): string
   }
@@ -67,22 +71,26 @@ export default fp(async app => {
     return { language, base, stylesheet: base + stylesheet.path, mark: base + mark.path, ...(switchable ? { switchHref: `${path}?${parameters}` } : {}) }
   })
 
-  app.decorateRequest('chooserHref', (login, { notice, idp } = {}) => {
-    const parameters = new URLSearchParams({ login: login.id, notice: notice ?? 'choose' satisfies Notice | 'choose' })
-    if (idp !== undefined) parameters.set('idp', idp)
-    return `${base}/authorize?${parameters}`
-  })
+  app.decorate('ownAddress', (path, login, more = {}) => withParameters(base + path, { login: login.id, client: login.request.client_id, ...more }))
+  app.decorateRequest('chooserHref', (login, { notice = 'choose', idp } = {}) => app.ownAddress('/authorize', login, { notice, idp }))
 
   app.decorateRequest('wayBack', function () {
-    const client = app.client(this.login?.request.client_id ?? (this.query as Record<string, unknown> | undefined)?.client_id)
+    const { client: named, client_id, state } = { ...this.query as object, ...this.body as object } as Record<string, unknown>
+    const client = this.service ?? app.client(named ?? client_id) ?? serviceOfState(typeof state === 'string' ? state : undefined)
     if (client === undefined) return {}
-    const href = this.login === null || this.login.done ? app.homeOf(client) : `${base}/leave?login=${this.login.id}`
-    return { back: { href, title: client.title } }
+    const underWay = this.login !== null && !this.login.done && this.returnAddress !== null
+    return { back: { href: underWay ? app.ownAddress('/leave', this.login!) : app.homeOf(client), title: client.title } }
   })
+
+  /** The service that a `state` of ours came from, looked for only where its login is lost; to the identity provider it tells nothing. */
+  function serviceOfState (state: string | undefined) {
+    const { id, service } = loginOfState(state) ?? {}
+    return id === undefined ? undefined : [...app.configuration.clients.values()].find(({ client_id }) => serviceMark(app.configuration.keys.subject, id, client_id) === service)
+  }
 
   app.decorateReply('page', function (html) {
     const { lang } = (this.request.query ?? {}) as Record<string, unknown>
-    if (isLanguage(lang)) this.setCookie(languageCookie, lang, { path: '/', httpOnly: true, secure: settings.issuer.startsWith('https:'), sameSite: 'lax' })
+    if (isLanguage(lang) && this.request.failure === null) this.setCookie(languageCookie, lang, { path: '/', httpOnly: true, secure: settings.issuer.startsWith('https:'), sameSite: 'lax' })
     return this.type('text/html; charset=utf-8').send(html)
   })
 }, { name: 'pages', dependencies: ['browser'] })

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Question } from '../src/ports.ts'
 import { upstreamAcr } from '../src/protocol/acr.ts'
+import { serviceMark } from '../src/protocol/subject.ts'
 import { upstreamOf } from '../src/protocol/upstream.ts'
 import type { Login } from '../src/records.ts'
 
@@ -9,7 +10,7 @@ export function questionOf (app: FastifyInstance, login: Login & { idp: string }
   const { settings: { issuer }, levels: { levels } } = app.configuration
   const { acr, prompt = [], max_age } = login.request
   return {
-    ...upstreamOf(login, login.idp),
+    ...upstreamOf(login, login.idp, serviceMark(app.configuration.keys.subject, login.id, login.request.client_id)),
     redirect_uri: `${issuer}/callback/${login.idp}`,
     acr: upstreamAcr(levels, acr, app.providerRegistration(login.idp).acr_values) ?? acr,
     prompt: prompt.includes('login') || max_age === 0 ? 'login' : undefined,

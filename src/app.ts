@@ -2,7 +2,7 @@ import etag from '@fastify/etag'
 import formbody from '@fastify/formbody'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { parse } from 'fast-querystring'
-import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import type { LookupFunction } from 'node:net'
 import { randomInt } from 'node:crypto'
 import type { DestinationStream } from 'pino'
@@ -33,7 +33,6 @@ import userinfo from '../plugins/endpoints/userinfo.ts'
 import type { Configuration } from './config/load.ts'
 import { loggable } from './log.ts'
 import type { Clock, IdentityProvider, Store } from './ports.ts'
-import { asOAuthError } from '../plugins/errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -63,9 +62,9 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
     exposeHeadRoutes: false,                                           // a HEAD on /callback would run the handler and spend the login
     bodyLimit: 32 * 1024,
     requestTimeout: 15_000,
-    routerOptions: { querystringParser: readParameters },
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
-    frameworkErrors: (error, request, reply) => { (reply as FastifyReply).code(400).send({ error: asOAuthError(error).row.error }) }
+    routerOptions: { querystringParser: readParameters, maxParamLength: 16 * 1024 },  // the schemas say how long; an answer comes from them
+    rewriteUrl: ({ url = '/' }) => readable(url) ? url : '/unreadable',
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } }
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   app.removeAllContentTypeParsers()                                    // forms only
@@ -109,6 +108,13 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
 
 /** Query and form alike: a parameter sent without a value is treated as if it were not sent (RFC 6749 §3.1). */
 const readParameters = (text: string) => Object.fromEntries(Object.entries(parse(text)).filter(([, value]) => value !== ''))
+
+/** Whether a path can be decoded: one that cannot is answered as any that is not there, by the same hooks and pages. */
+function readable (url: string) {
+  const path = url.split('?', 1)[0]!
+  if (!path.includes('%')) return true
+  try { return decodeURIComponent(path) !== '' } catch { return false }
+}
 
 const alphabet = '23456789ABCDEFGHJKMNPQRSTUVWXYZ'
 

@@ -76,6 +76,8 @@ export const life = {
   login: 2 * 3600,
   upstream: 15 * 60,
   identity: 5 * 60,
+  /** what is left of a login for the back button */
+  finished: 30 * 60,
   logout: 15 * 60,
   posted: 60
 } as const

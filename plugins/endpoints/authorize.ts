@@ -16,8 +16,6 @@ const querystring = Type.Object({ ...AuthorizationParameters.properties, login: 
 
 /** Authorization endpoint (RFC 6749 §3.1, OpenID Connect Core §3.1.2): the request comes in, the citizen chooses an identity provider. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  const { base } = app.configuration
-
   // a shape at fault is told to the client, once we know who it is: hence attachValidation
   app.get('/authorize', { schema: { querystring }, attachValidation: true, config: { audience: 'citizen' } }, async (request, reply) => {
     const { query } = request
@@ -32,12 +30,13 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   app.post('/authorize', { schema: { body: AuthorizationParameters }, attachValidation: true, config: { audience: 'citizen' } }, async (request, reply) => {
     const login = await readRequest(request, request.body ?? {})
     const hint = request.body?.idp_hint
-    return reply.keepLogin(login).redirect(`${base}/authorize?login=${login.id}${hint === undefined ? '' : `&idp_hint=${hint}`}`, 303)
+    return reply.keepLogin(login).redirect(app.ownAddress('/authorize', login, { idp_hint: hint }), 303)
   })
 
   async function readRequest (request: FastifyRequest, parameters: AuthorizationParameters) {
     const client = checkClientAndAddress(app.client(parameters.client_id), parameters.redirect_uri)
     const { redirect_uri, state } = parameters
+    request.service = client
     request.returnAddress = { redirect_uri: redirect_uri!, ...(typeof state === 'string' ? { state } : {}) }
     if (request.validationError) throw request.validationError
     const checked = checkAuthorizationRequest(parameters, client, app.configuration.levels)
@@ -60,7 +59,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     if (entered !== undefined) return enter(reply, login, entered)
     if (login.request.prompt?.includes('none')) throw new OAuthError('login_required', 'the citizen has to log in')
     if (hint !== undefined && clientOf(app, login).idp_hints.includes(hint) && app.obstacleTo(hint, clientOf(app, login), login.request.acr) === undefined) {
-      return reply.keepLogin(login).redirect(`${base}/login/${hint}?login=${login.id}`, 303)
+      return reply.keepLogin(login).redirect(app.ownAddress(`/login/${hint}`, login), 303)
     }
     return chooser(request, reply, login, {})
   }
@@ -102,7 +101,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     }
     if (!shown) return reply.returnToClient(login, identification)
     await reply.keepLogin(login).keepIdentification(login, identification)
-    return reply.redirect(`${base}/consent?login=${login.id}`, 303)
+    return reply.redirect(app.ownAddress('/consent', login), 303)
   }
 
   /** Whether in this session the citizen read already that this client is told all this. */
@@ -120,7 +119,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
       return {
         id: registration.id,
         ...app.party(registration),
-        href: `${base}/login/${registration.id}?login=${login.id}&client_id=${client.client_id}`,
+        href: app.ownAddress(`/login/${registration.id}`, login),
         state: obstacle === undefined ? registration.state === 'beta' ? 'beta' : 'up' : cardState[obstacle],
         ...(obstacle === 'provider_maintenance' && message !== undefined ? { message } : {})
       }

@@ -7,7 +7,7 @@ import { knownClaims, pick } from '../../src/protocol/claims.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { checkIdentification } from '../../src/protocol/identification.ts'
 import { personOfAccount, personOfPivot } from '../../src/protocol/subject.ts'
-import { loginOfState, upstreamOf } from '../../src/protocol/upstream.ts'
+import { loginOfState } from '../../src/protocol/upstream.ts'
 import { life, type Identification, type Login } from '../../src/records.ts'
 import { clientOf } from '../browser.ts'
 import { questionOf } from '../questions.ts'
@@ -16,18 +16,19 @@ const schema = { params: Type.Object({ idp: Type.String({ maxLength: 32 }) }), q
 
 /** Redirection endpoint (RFC 6749 §3.1.2): the identity comes in, the citizen reads what will be sent. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  const { settings, base } = app.configuration
+  const { settings } = app.configuration
 
   app.get('/callback/:idp', { schema, config: { audience: 'citizen' } }, async (request, reply) => {
-    const login = request.openLogin(loginOfState(request.query.state))  // the sealed cookie of this very login
+    const login = request.openLogin(loginOfState(request.query.state)?.id)  // the sealed cookie of this very login
     const { idp, sentAt = 0 } = login
-    if (idp === undefined || idp !== request.params.idp || upstreamOf(login, idp).state !== request.query.state) throw new OAuthError('login_elsewhere', 'this answer is not from the provider the login is at')
-    const onward = `${base}/consent?login=${login.id}`
-    if (await request.openIdentification(login).then(found => found.idp === idp, () => false)) return reply.redirect(onward, 303)  // called back twice: no call is made
+    if (idp === undefined || idp !== request.params.idp) throw new OAuthError('login_elsewhere', 'this answer is not from the provider the login is at')
+    const question = questionOf(app, { ...login, idp })
+    if (question.state !== request.query.state) throw new OAuthError('login_elsewhere', 'state: not what this login asked with')
+    const onward = app.ownAddress('/consent', login)
+    if ((await request.findIdentification(login))?.idp === idp) return reply.redirect(onward, 303)  // called back twice: no call is made
     if (app.now() - sentAt > life.upstream) throw new OAuthError('login_expired', 'the citizen was at the identity provider for too long')
 
     const provider = app.providerRegistration(idp)
-    const question = questionOf(app, { ...login, idp })
     const answer = await app.identityProvider(idp).identify(new URL(question.redirect_uri + request.url.slice(request.url.indexOf('?'))), question)
     const facts = checkIdentification(answer, { ...login.request, sentAt, now: app.now() }, provider, app.configuration.levels.levels, settings.identity.required_claims)
     const identification = identified(login, idp, answer, facts)

@@ -13,8 +13,6 @@ const body = Type.Object({ login: parameter(64), decision: Type.Enum(['continue'
 
 /** Information page: the citizen reads who came back and what will be sent to whom, and agrees; the server checks. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  const { base } = app.configuration
-
   app.get('/consent', { schema: { querystring: Type.Object({ login: parameter(64), missing: parameter(8), lang: parameter(8) }) }, config: { audience: 'citizen' } }, async (request, reply) => {
     const login = request.openLogin(request.query.login)
     return show(request, reply, login, await request.openIdentification(login), request.query.missing === 'consent')
@@ -30,7 +28,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     }
     const identification = await request.openIdentification(login)
     // answered by a redirect: a page that a form left behind cannot be gone back to
-    if (clientOf(app, login).consent === 'required' && consent !== 'yes') return reply.redirect(`${base}/consent?login=${login.id}&missing=consent`, 303)
+    if (clientOf(app, login).consent === 'required' && consent !== 'yes') return reply.redirect(app.ownAddress('/consent', login, { missing: 'consent' }), 303)
     return reply.returnToClient(login, identification)
   })
 
@@ -40,7 +38,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const sent = app.claimsSent(login, 'everywhere')
     // Chromium applies it to the redirects that follow, also to those of the client; plain http is for development
     reply.formTarget = `'self' https:${redirect_uri.startsWith('http:') ? ` ${new URL(redirect_uri).origin}` : ''}`
-    return reply.page(consentPage(request.pageContext(`${base}/consent?login=${login.id}`), {
+    return reply.page(consentPage(request.pageContext(app.ownAddress('/consent', login)), {
       client: app.party(client),
       provider: app.party(app.providerRegistration(idp)),
       claims: pick({ ...claims, idp_id: idp, amr }, sent),
@@ -48,6 +46,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
       consentRequired: client.consent === 'required',
       missingConsent,
       login: login.id,
+      service: client.client_id,
       chooseHref: request.chooserHref(login)
     }))
   }

@@ -19,7 +19,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const chosen = { ...login, idp, sentAt: app.now() }
     const url = await app.identityProvider(idp).authorizationUrl(questionOf(app, chosen))
 
-    return reply.keepLogin(chosen).dropIdentification().redirect(url.href, 303)
+    return reply.keepLogin(chosen).dropIdentification(login).redirect(url.href, 303)
   })
 }
 

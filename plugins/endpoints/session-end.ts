@@ -26,6 +26,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   app.get('/session/end', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) => {
     const parameters = open('posted', request.query.posted) ?? request.query
     const logout = await read(parameters)
+    request.service = logout.client ?? null
     const session = await currentSession(request, reply)
     if (session === undefined) return goOn(request, reply.dropSession(), afterwards(logout))
     const known = logout.client !== undefined && logout.sid === clientSessionId(app.configuration.keys.subject, session.sid, logout.client.client_id)
@@ -43,8 +44,10 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     }
     request.refuseForeignForm()
     const asked = open(formOf(request), posted)
-    if (asked === undefined) throw new OAuthError('logout_request_invalid', 'this form was made for another session, or too long ago')
+    // made for another session, or too long ago: ask again, unless it has already been done
+    if (asked === undefined) return request.sessionHandle() === '' ? goOn(request, reply, { clients: [] }) : reply.redirect(`${base}/session/end`, 303)
     const logout = await read(asked)
+    request.service = logout.client ?? null
     if (decision === 'stay') return reply.redirect(logout.client === undefined ? `${base}/session/end` : app.homeOf(logout.client), 303)
     const session = await currentSession(request, reply)
     return session === undefined ? goOn(request, reply.dropSession(), afterwards(logout)) : end(request, reply, logout, session)
@@ -54,6 +57,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   app.get('/session/ended', { schema: { querystring: Type.Object({ state: parameter(8000), lang: parameter(8) }) }, config: { audience: 'citizen' } }, async (request, reply) => {
     const { state } = request.query
     const onward = state === undefined ? undefined : app.sealer.open('logout', 'state', state)?.record
+    request.service = app.client(onward?.client_id) ?? null
     if (onward === undefined && request.sessionHandle() !== '') return reply.redirect(`${base}/session/end`, 303)  // no link may say that it ended
     return goOn(request, reply, onward ?? { clients: [] })
   })

@@ -14,6 +14,8 @@ export interface Consent {
   missingConsent: boolean
   /** Which login the form speaks of. */
   login: string
+  /** The service's client_id, so that the way back to it is known even where the login is lost. */
+  service: string
   chooseHref: string
 }
 
@@ -36,6 +38,7 @@ ${rows}</dl>`}
 ${!nameless && html`<p class="quiet">${text.identifier}</p>`}
 <form method="post" action="${context.base}/consent">
 <input type="hidden" name="login" value="${data.login}">
+<input type="hidden" name="client" value="${data.service}">
 ${data.consentRequired && checkbox(context, data, rows.length > 0)}
 <p class="actions">
 <button class="main" id="continue" name="decision" value="continue">${text.continue}</button>

@@ -27,3 +27,6 @@ export const pairwiseSubject = (secret: KeyObject, person: string, sector: strin
 
 /** The `sid` that one client is told for a session (Back-Channel Logout §2.1): two clients cannot compare theirs. */
 export const clientSessionId = (secret: KeyObject, sid: string, client_id: string) => keyed(secret, 'sid', sid, client_id)
+
+/** What tells us, and only us, which client a login was for: it stands in the `state` that identity providers see. */
+export const serviceMark = (secret: KeyObject, login: string, client_id: string) => keyed(secret, 'service', login, client_id).slice(0, 11)

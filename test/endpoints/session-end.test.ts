@@ -1,0 +1,284 @@
+import t, { type Test } from 'tap'
+import { base, basic, issuer, secretOf, testApp, type Browser, type Page, type TestApp } from '../support/test-app.ts'
+
+const end = (parameters: Record<string, string> = {}) => `${base}/session/end?${new URLSearchParams(parameters)}`
+
+/** A citizen who is logged in at a client. */
+async function loggedIn (gateway: TestApp, client = 'agency', browser = gateway.browser()) {
+  const { body } = await gateway.redeem(await browser.logIn(client))
+  return { browser, id_token: body['id_token'] as string, access_token: body['access_token'] as string }
+}
+
+/** Whether a second service still lets the citizen in without asking the provider. */
+async function entersByItself (browser: Browser) {
+  const { page } = await browser.start('mobile')
+  return page.location.includes('/consent')
+}
+
+const confirm = (browser: Browser, page: Page, decision = 'log-out') => browser.post(`${base}/session/end`, { ...page.fields, decision })
+
+function asks (t: Test, page: Page, name: string) {
+  t.match(page, { status: 200, location: '', body: /id="log-out"[^]*id="stay"/ }, `${name}: asks`)
+  t.strictSame(page.setCookies, [], `${name}: and ends nothing before the answer`)
+}
+
+t.test('a client that proves by its ID Token whose session it is logs the citizen out at once', async t => {
+  const gateway = await testApp(t)
+  const { browser, id_token, access_token } = await loggedIn(gateway)
+  const handle = browser.cookies()['__Host-session']!
+  t.ok(await entersByItself(browser), 'single sign-on before')
+  const page = await browser.get(end({ id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye', state: 'a&b=c' }))
+  t.match(page, { status: 303, location: 'https://agency.example/bye?state=a%26b%3Dc' }, 'back to the client, with its state')
+  t.notOk(await entersByItself(browser), 'no single sign-on after it')
+  t.equal((await gateway.userinfo(access_token)).status, 401, 'tokens of that session are dead')
+  t.equal(browser.cookie(/session|identity/), undefined, 'the cookies are gone')
+
+  const thief = gateway.browser()
+  thief.setCookie('__Host-session', handle)
+  t.notOk(await entersByItself(thief), 'the old handle is dead')
+})
+
+t.test('an ID Token that has expired is still a hint (RP-Initiated Logout §2)', async t => {
+  const gateway = await testApp(t)
+  const { browser, id_token } = await loggedIn(gateway)
+  gateway.wait(20 * 60)
+  t.match(await browser.get(end({ id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye' })), { status: 303, location: 'https://agency.example/bye' })
+  t.notOk(await entersByItself(browser))
+})
+
+t.test('without a proof the citizen is asked', async t => {
+  const gateway = await testApp(t)
+  const stranger = await loggedIn(gateway)
+  for (const [name, parameters] of Object.entries<Record<string, string>>({
+    nothing: {},
+    'a client by name': { client_id: 'agency' },
+    'a client by name and its address': { client_id: 'agency', post_logout_redirect_uri: 'https://agency.example/bye', state: 's' },
+    'an ID Token of another session': { id_token_hint: stranger.id_token, post_logout_redirect_uri: 'https://agency.example/bye', state: 's' },
+    'a client that we do not know': { client_id: 'nobody' },
+    'an empty hint, which is none': { id_token_hint: '' }
+  })) {
+    const { browser } = await loggedIn(gateway)
+    const page = await browser.get(end(parameters))
+    asks(t, page, name)
+    t.ok(await entersByItself(browser), `${name}: still logged in`)
+    const done = await confirm(browser, page)
+    if ('post_logout_redirect_uri' in parameters) t.match(done, { status: 303, location: 'https://agency.example/bye?state=s' }, `${name}: back to the client`)
+    else t.match(done, { status: 200, body: /<h1>/ }, `${name}: a page of ours`)
+    t.notOk(await entersByItself(browser), `${name}: logged out`)
+  }
+  t.ok(await entersByItself(stranger.browser), 'the session whose ID Token was shown goes on')
+})
+
+t.test('who stays is logged in and goes back to the service', async t => {
+  const gateway = await testApp(t)
+  const { browser } = await loggedIn(gateway)
+  const page = await browser.get(end({ client_id: 'agency' }))
+  const stayed = await confirm(browser, page, 'stay')
+  t.match(stayed, { status: 303, location: 'https://agency.example/home' })
+  t.ok(await entersByItself(browser))
+  const unnamed = await browser.follow(await confirm(browser, await browser.get(end()), 'stay'))
+  t.match(unnamed, { status: 200 })
+  t.ok(unnamed.waysOn.length > 0, 'no dead end without a client either')
+})
+
+t.test('the log-out page submitted late, twice, or after another login leads on', async t => {
+  const gateway = await testApp(t)
+  const late = await loggedIn(gateway)
+  const page = await late.browser.get(end({ client_id: 'agency' }))
+  gateway.wait(16 * 60)
+  for (const decision of ['log-out', 'stay']) {
+    const answer = await late.browser.follow(await confirm(late.browser, page, decision))
+    t.match(answer, { status: 200, body: /id="log-out"/ }, `${decision}, a quarter of an hour later: asks again`)
+  }
+
+  const { browser } = await loggedIn(gateway)
+  const asked = await browser.get(end({ client_id: 'agency' }))
+  await confirm(browser, asked)
+  t.match(await confirm(browser, asked), { status: 200, code: undefined }, 'twice: the citizen is logged out, and told so')
+
+  const anew = await loggedIn(gateway)
+  const old = await anew.browser.get(end({ client_id: 'agency' }))
+  await anew.browser.logIn('agency', { changes: { prompt: 'login' } })
+  t.match(await anew.browser.follow(await confirm(anew.browser, old)), { status: 200, body: /id="log-out"/ }, 'authenticated anew meanwhile: asks again')
+})
+
+t.test('a request that is wrong is a page with a code, and ends nothing', async t => {
+  const gateway = await testApp(t)
+  const { browser, id_token } = await loggedIn(gateway)
+  const [head, payload, signature] = id_token.split('.') as [string, string, string]
+  const forged = Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(payload, 'base64url').toString()), aud: 'town' })).toString('base64url')
+  const none = Buffer.from('{"alg":"none"}').toString('base64url')
+  for (const [name, parameters] of Object.entries<Record<string, string>>({
+    'a forged hint': { id_token_hint: `${head}.${forged}.${signature}` },
+    'an unsigned hint': { id_token_hint: `${none}.${payload}.` },
+    'a hint that is no JWT': { id_token_hint: 'x' },
+    'an oversized hint': { id_token_hint: 'x'.repeat(9000) },
+    'another client than the hint\'s': { id_token_hint: id_token, client_id: 'town' },
+    'an address that is not registered': { id_token_hint: id_token, post_logout_redirect_uri: 'https://evil.example/' },
+    'nearly its address': { id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye/' },
+    'a redirect_uri as address': { id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/back' },
+    'an address of another client': { id_token_hint: id_token, post_logout_redirect_uri: 'https://town.example/bye' },
+    'an address and nobody': { post_logout_redirect_uri: 'https://agency.example/bye' },
+    'an address of a client we do not know': { client_id: 'nobody', post_logout_redirect_uri: 'https://agency.example/bye' },
+    'CR and LF': { id_token_hint: id_token, state: 'a\r\nset-cookie: b' },
+    NUL: { client_id: 'agency\0' }
+  })) {
+    const page = await browser.get(end(parameters))
+    t.match(page, { status: 400, code: /^[AE]\d\d$/, id: /./, location: '' }, name)
+    t.strictSame(page.setCookies, [], `${name}: nothing ends`)
+    t.match(await browser.post(`${base}/session/end`, parameters, { crossSite: true }), { status: 400, code: /^[AE]\d\d$/, location: '' }, `${name}, by POST`)
+  }
+  for (const twice of ['id_token_hint=a&id_token_hint=b', 'client_id=agency&client_id=agency', 'state[]=a&state=b&state=c', 'posted=a&posted=b']) t.match(await browser.get(`${base}/session/end?${twice}`), { status: 400, location: '' }, twice)
+  t.match(await browser.post(`${base}/session/end`, '{}', { headers: { 'content-type': 'application/json' } }), { status: 415 }, 'JSON')
+  t.match(await browser.post(`${base}/session/end`, `state=${'a'.repeat(40_000)}`), { status: 413 }, 'too large')
+  t.ok(await entersByItself(browser), 'still logged in')
+})
+
+t.test('a client posts across sites: the session is looked at by GET', async t => {
+  const gateway = await testApp(t)
+  const { browser, id_token } = await loggedIn(gateway)
+  const posted = await browser.post(`${base}/session/end`, { id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye', state: 's' }, { crossSite: true })
+  t.match(posted, { status: 303, location: new RegExp(`^${base}/session/end\\?posted=`) })
+  t.strictSame(posted.setCookies, [])
+  t.notOk(posted.location.includes(id_token), 'the hint stays out of the address')
+  t.match(await browser.get(posted.location), { status: 303, location: 'https://agency.example/bye?state=s' })
+  t.notOk(await entersByItself(browser))
+
+  const again = await loggedIn(gateway)
+  gateway.wait(61)
+  asks(t, await again.browser.get(posted.location), 'sealed too long ago')
+  asks(t, await again.browser.get(`${base}/session/end?posted=x`), 'not sealed by us')
+})
+
+t.test('our own form is refused to other sites', async t => {
+  const gateway = await testApp(t)
+  const { browser } = await loggedIn(gateway)
+  const page = await browser.get(end())
+  for (const site of ['cross-site', 'same-site']) {
+    const answer = await browser.post(`${base}/session/end`, { ...page.fields, decision: 'log-out' }, { headers: { 'sec-fetch-site': site } })
+    t.match(answer, { status: 403, code: 'B08' }, site)
+    t.strictSame(answer.setCookies, [], site)
+  }
+  t.ok(await entersByItself(browser))
+
+  for (const form of [{ decision: 'log-out' }, { ...page.fields, decision: 'log-out' }]) {
+    const old = await browser.post(`${base}/session/end`, form, { crossSite: true, headers: { 'sec-fetch-site': undefined } })
+    t.strictSame(old.setCookies.filter(cookie => cookie.startsWith('__Host-session')), [], 'a form of another site in a browser that does not say so cannot clear the session')
+  }
+  t.ok(await entersByItself(browser))
+})
+
+t.test('upstream logout follows when the provider has it and is up, and never blocks ours', async t => {
+  const gateway = await testApp(t)
+  const { taxes } = gateway.providers
+  taxes!.hasLogout = true
+  const { browser, id_token } = await loggedIn(gateway)
+  const away = await browser.get(end({ id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye', state: 's' }))
+  t.match(away, { status: 303, location: /^https:\/\/taxes\.example\/logout\?/ })
+  t.match(taxes!.logouts, [{ id_token_hint: 'upstream.id.token', post_logout_redirect_uri: `${issuer}/session/ended` }])
+  t.notOk(await entersByItself(browser), 'ours has ended already')
+  const back = await browser.get(`${base}/session/ended?state=${taxes!.logouts[0]!.state}`)
+  t.match(back, { status: 303, location: 'https://agency.example/bye?state=s' }, 'and then to the client')
+
+  const down = await loggedIn(gateway)
+  taxes!.up = false
+  t.match(await down.browser.get(end({ id_token_hint: down.id_token, post_logout_redirect_uri: 'https://agency.example/bye' })), { status: 303, location: 'https://agency.example/bye' }, 'down: skipped')
+  taxes!.up = true
+  const failing = await loggedIn(gateway)
+  taxes!.endSessionUrl = async () => { throw new Error('no metadata') }
+  t.match(await failing.browser.get(end({ id_token_hint: failing.id_token })), { status: 200, body: /<h1>/ }, 'failing: skipped')
+  const gone = await loggedIn(gateway)
+  gateway.app.configuration.identityProviders.delete('taxes')
+  t.match(await gone.browser.get(end({ id_token_hint: gone.id_token })), { status: 200 }, 'removed: skipped')
+  t.notOk(await entersByItself(gone.browser))
+})
+
+t.test('coming back from the provider with a state that is not ours is a page of ours', async t => {
+  const gateway = await testApp(t)
+  for (const query of ['', '?state=x', '?state=', '?state=%00', '?state=a&state=b', `?state=${'a'.repeat(13_000)}`]) {
+    const page = await gateway.browser().get(`${base}/session/ended${query}`)
+    t.match(page, { status: /^(200|400)$/, location: '' }, query.slice(0, 20) || 'no state')
+    t.match(page.headers['content-type'], /^text\/html/)
+  }
+})
+
+t.test('an address deregistered meanwhile is not gone to', async t => {
+  const gateway = await testApp(t)
+  gateway.providers['taxes']!.hasLogout = true
+  const { browser, id_token } = await loggedIn(gateway)
+  await browser.get(end({ id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye' }))
+  gateway.app.configuration.clients.get('agency')!.post_logout_redirect_uris = []
+  const page = await browser.get(`${base}/session/ended?state=${gateway.providers['taxes']!.logouts[0]!.state}`)
+  t.match(page, { status: 200, location: '' })
+  t.equal(page.link('return'), 'https://agency.example/home')
+})
+
+t.test('the page names the services where the citizen may still be signed in', async t => {
+  const gateway = await testApp(t)
+  const { browser, id_token } = await loggedIn(gateway)
+  const { page: consent } = await browser.start('mobile')
+  await browser.agree(await browser.follow(consent))
+  const page = await browser.get(end({ id_token_hint: id_token }))
+  t.match(page.body, /id="remaining"[^]*Service mobile/)
+  t.notMatch(page.body.slice(page.body.indexOf('remaining'), page.body.indexOf('</ul>')), /Service agency/, 'but not the one that asks')
+})
+
+t.test('with nothing to log out the client still gets its citizen back', async t => {
+  const gateway = await testApp(t)
+  const { id_token } = await loggedIn(gateway)
+  const browser = gateway.browser()
+  t.match(await browser.get(end({ id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye', state: 's' })), { status: 303, location: 'https://agency.example/bye?state=s' }, 'with a hint')
+  t.match(await browser.get(end({ client_id: 'agency', post_logout_redirect_uri: 'https://agency.example/bye' })), { status: 303, location: 'https://agency.example/bye' }, 'by name')
+  t.match(await browser.get(end()), { status: 200 }, 'nobody: a page')
+})
+
+t.test('when the end cannot be recorded the cookies go all the same, and the page says so', async t => {
+  for (const method of ['get', 'end', 'entered'] as const) {
+    const gateway = await testApp(t)
+    const { browser, id_token } = await loggedIn(gateway)
+    gateway.store.fail(method)
+    const page = await browser.get(end({ id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye' }))
+    t.match(page, { status: 503, code: 'E02', id: /./, location: '', headers: { 'retry-after': /^\d+$/ } }, method)
+    t.equal(browser.cookie(/session|identity/), undefined, `${method}: the browser's cookies are gone`)
+    t.ok(page.waysOn.length > 0, `${method}: a way on`)
+    gateway.store.heal()
+    t.notOk(await entersByItself(browser), `${method}: this browser is logged out`)
+  }
+})
+
+t.test('a logout ends single sign-on on its way in another tab', async t => {
+  const gateway = await testApp(t)
+  const { browser, id_token } = await loggedIn(gateway)
+  const { page } = await browser.start('mobile')
+  const consent = await browser.follow(page)
+  t.match(consent.body, /id="continue"/)
+  const identity = browser.cookies()['__Host-identity']!
+  await browser.get(end({ id_token_hint: id_token }))
+  browser.setCookie('__Host-identity', identity)
+  const late = await browser.follow(await browser.agree(consent))
+  t.match(late, { status: 200, notice: 'identity_expired' }, 'the information page of the ended session gives no code')
+})
+
+t.test('the hint of a client that is not active, or signed for another issuer, is judged as such', async t => {
+  const gateway = await testApp(t)
+  const elsewhere = await testApp(t, { settings: { issuer: 'https://other.example/api/v2' } })
+  const { body } = await elsewhere.token({ grant_type: 'authorization_code', code: 'x' }, { authorization: basic('agency', secretOf('agency')) })
+  t.equal(body['error'], 'invalid_grant')
+  const { browser } = await loggedIn(gateway)
+  const foreign = await elsewhere.app.signer.sign('RS256', { iss: 'https://other.example/api/v2', aud: 'agency', sub: 'x', iat: gateway.now(), exp: gateway.now() + 60 })
+  t.match(await browser.get(end({ id_token_hint: foreign })), { status: 400, code: 'E01' }, 'the same keys, another issuer')
+})
+
+t.test('the end is a mark on sid: a session record that comes late, or outlives it, lets nobody in', async t => {
+  const gateway = await testApp(t)
+  const { browser, id_token } = await loggedIn(gateway)
+  const handle = browser.cookies()['__Host-session']!
+  const { end: record } = gateway.store
+  gateway.store.end = async (ending, seconds) => 'session' in ending ? undefined : record(ending, seconds)
+  await browser.get(end({ id_token_hint: id_token }))
+  browser.setCookie('__Host-session', handle)
+  t.notOk(await entersByItself(browser))
+  t.equal((await browser.start('agency', { prompt: 'none' })).page.query.get('error'), 'login_required')
+  const { id_token: next } = await loggedIn(gateway, 'agency', browser)
+  t.not(JSON.parse(Buffer.from(next.split('.')[1]!, 'base64url').toString()).sid, JSON.parse(Buffer.from(id_token.split('.')[1]!, 'base64url').toString()).sid, 'a new login does not go on under the ended sid')
+})
