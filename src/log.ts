@@ -9,6 +9,12 @@ export const loggable = {
   }
 } as const
 
+/** Where an error was thrown. Its message, which stands before, may hold what somebody wrote to look like this. */
+function framesOf ({ message, stack = '' }: Error) {
+  const end = stack.indexOf(message) + message.length
+  return stack.slice(Math.max(0, end)).split('\n').filter(line => /^ {4}at /.test(line)).slice(0, 8).join('\n')
+}
+
 /** The message of an error that is ours; of any other its kind, its code and where it was thrown. */
 function described (error: unknown, depth = 0): object {
   if (!(error instanceof Error)) return { type: typeof error }
@@ -18,7 +24,7 @@ function described (error: unknown, depth = 0): object {
     type: error.name,
     ...(own ? { message: error.message } : {}),
     ...(typeof code === 'string' ? { code } : {}),
-    ...(own && error.row.status < 500 ? {} : { stack: error.stack?.split('\n').filter(line => /^\s+at /.test(line)).slice(0, 8).join('\n') }),
+    ...(own && error.row.status < 500 ? {} : { stack: framesOf(error) }),
     ...(error.cause === undefined || depth > 4 ? {} : { cause: described(error.cause, depth + 1) })
   }
 }

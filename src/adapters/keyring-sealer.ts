@@ -46,7 +46,8 @@ export function keyringSealer ({ issuer, keys, now }: { issuer: string, keys: ()
       const key = keys().find(candidate => candidate.kid === kid)?.key
       if (key === undefined || Number(end) <= now()) return undefined
       const bytes = Buffer.from(payload!, 'base64url')
-      if (bytes.length <= ivBytes + tagBytes) return undefined
+      // one spelling only: a value that is used once must not come back in another
+      if (bytes.length <= ivBytes + tagBytes || bytes.toString('base64url') !== payload) return undefined
       const decipher = createDecipheriv('aes-256-gcm', subkey(key, kind), bytes.subarray(0, ivBytes), { authTagLength: tagBytes })
         .setAAD(Buffer.from(`${kind}\n${place}\n${head}`)).setAuthTag(bytes.subarray(-tagBytes))
       const opened = decipher.update(bytes.subarray(ivBytes, -tagBytes))

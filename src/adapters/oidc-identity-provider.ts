@@ -1,4 +1,4 @@
-import { importJWK, type JWK } from 'jose'
+import { errors as jose, importJWK, type JSONWebKeySet, type JWK } from 'jose'
 import type { LookupFunction } from 'node:net'
 import * as client from 'openid-client'
 import { Agent } from 'undici'
@@ -7,6 +7,7 @@ import { knownClaims, pick } from '../protocol/claims.ts'
 import { clockTolerance } from '../protocol/identification.ts'
 import type { Answer, IdentityProvider, Question } from '../ports.ts'
 import { localhostLookup } from './localhost-lookup.ts'
+import { providerKeys } from './provider-keys.ts'
 
 /** An identity provider's registration, its secrets read. */
 export interface OidcProviderOptions {
@@ -28,7 +29,7 @@ export interface OidcProviderOptions {
 const freshMs = 10 * 60 * 1000
 const maximumBytes = 1024 * 1024
 
-/** One upstream OpenID Provider, spoken to by openid-client: every check of OpenID Connect Core §3.1.2.7, §3.1.3.7 and §5.3.4, and of RFC 9207. */
+/** One upstream OpenID Provider, spoken to by openid-client, signatures by jose: every check of OpenID Connect Core §3.1.2.7, §3.1.3.7 and §5.3.4, and of RFC 9207. */
 export function oidcIdentityProvider (options: OidcProviderOptions): IdentityProvider {
   const agent = new Agent({
     connections: options.connections,
@@ -37,6 +38,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
     connect: { lookup: options.lookup ?? localhostLookup, timeout: options.timeout_ms, ...(options.certificateAuthority === undefined ? {} : { ca: options.certificateAuthority }) }
   })
   const fetch = fetchOver(agent, options.timeout_ms)
+  const keys = providerKeys(fetchKeys)
   let known: { provider: Configured, at: number } | undefined
   let asked: Promise<Configured> | undefined
 
@@ -82,37 +84,75 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
     close: () => agent.destroy()
   }
 
-  async function identify ({ configuration, hasUserinfo, hasLogout }: Configured, callback: URL, question: Question): Promise<Answer> {
-    const tokens = await client.authorizationCodeGrant(configuration, callback, {
+  async function identify (provider: Configured, callback: URL, question: Question): Promise<Answer> {
+    const tokens = await client.authorizationCodeGrant(provider.configuration, callback, {
       expectedState: question.state,
       expectedNonce: question.nonce,
       pkceCodeVerifier: question.code_verifier,
       idTokenExpected: true
     })
     const said = tokens.claims()!
+    await keys.verify(tokens.id_token!, options.id_token_signed_response_alg)  // openid-client has looked at all but the signature
     if (said.azp !== undefined && said.azp !== options.client_id) throw new OAuthError('provider_answer_invalid', 'azp: not our client_id')
-    // openid-client compares `sub` (OpenID Connect Core §5.3.2)
-    const userinfo = hasUserinfo ? await client.fetchUserInfo(configuration, tokens.access_token, said.sub) : {}
+    const userinfo = provider.userinfo_endpoint === undefined ? {} : await askUserinfo(provider.configuration, new URL(provider.userinfo_endpoint), tokens.access_token)
+    if (provider.userinfo_endpoint !== undefined && userinfo.sub !== said.sub) throw new OAuthError('provider_answer_invalid', 'sub: userinfo speaks of another than the ID Token')  // OpenID Connect Core §5.3.2
     return {
       sub: said.sub,
       claims: pick({ ...said, ...userinfo }, identityClaims),
       acr: said.acr,
       amr: said.amr,
       auth_time: said.auth_time,
-      ...(hasLogout ? { id_token: tokens.id_token! } : {})
+      ...(provider.hasLogout ? { id_token: tokens.id_token! } : {})
     }
   }
+
+  /** Userinfo as it was registered: JSON, or a JWT by that very algorithm (OpenID Connect Core §5.3.2). */
+  async function askUserinfo (configuration: client.Configuration, endpoint: URL, access_token: string): Promise<Record<string, unknown>> {
+    const { userinfo_signed_response_alg: alg } = options
+    const answer = await client.fetchProtectedResource(configuration, access_token, endpoint, 'GET', undefined, new Headers({ accept: alg === undefined ? 'application/json' : 'application/jwt' }))
+    if (answer.status >= 500) throw new OAuthError('provider_unavailable', `the identity provider's userinfo answered ${answer.status}`)
+    if (answer.status !== 200) throw new OAuthError('provider_answer_invalid', `the identity provider's userinfo answered ${answer.status}`)
+    const type = /^application\/(json|jwt)\b/.exec(answer.headers.get('content-type') ?? '')?.[1]
+    if (type === undefined) throw new OAuthError('provider_unavailable', notAsExpected)
+    if (type !== (alg === undefined ? 'json' : 'jwt')) throw new OAuthError('provider_answer_invalid', `the identity provider's userinfo is not ${alg === undefined ? 'JSON' : 'a JWT'}`)
+    const claims = parsed(alg === undefined ? await answer.text() : Buffer.from(await keys.verify(await answer.text(), alg)).toString())
+    if (alg === undefined) return claims
+    if (claims.iss !== undefined && claims.iss !== options.issuer) throw new OAuthError('provider_answer_invalid', 'iss: userinfo is not of this identity provider')
+    if (claims.aud !== undefined && ![claims.aud].flat().includes(options.client_id)) throw new OAuthError('provider_answer_invalid', 'aud: userinfo is not for us')
+    return claims
+  }
+
+  /** The provider's keys over our own connections; a set that is empty is none. */
+  async function fetchKeys () {
+    const { configuration } = await configured()
+    const { jwks_uri } = configuration.serverMetadata()
+    if (jwks_uri === undefined) throw new OAuthError('provider_answer_invalid', 'jwks_uri: the identity provider publishes none')
+    const answer = await fetch(jwks_uri, { method: 'GET', headers: { accept: 'application/json' }, body: undefined, redirect: 'manual' })
+    if (answer.status >= 500) throw new OAuthError('provider_unavailable', `the identity provider's keys: answered ${answer.status}`)
+    const jwks = answer.status === 200 ? parsed(await answer.text()) : {}
+    if (!Array.isArray(jwks.keys) || jwks.keys.length === 0) throw new OAuthError('provider_answer_invalid', 'the identity provider\'s keys: none')
+    return jwks as unknown as JSONWebKeySet
+  }
+}
+
+const notAsExpected = 'the identity provider did not answer as an OpenID Provider does'
+
+/** A JSON object. What cannot be read is an outage; V8's message quotes the text, so it is not kept. */
+function parsed (text: string): Record<string, unknown> {
+  let value: unknown
+  try { value = JSON.parse(text) } catch { throw new OAuthError('provider_unavailable', notAsExpected) }
+  if (typeof value !== 'object' || value === null) throw new OAuthError('provider_answer_invalid', notAsExpected)
+  return value as Record<string, unknown>
 }
 
 const identityClaims = new Set([...knownClaims].filter(name => name !== 'amr' && name !== 'idp_id'))
 
 /** A provider that can be asked; what is read of its metadata is read once, since openid-client copies it at each look. */
-interface Configured { configuration: client.Configuration, hasUserinfo: boolean, hasLogout: boolean }
+interface Configured { configuration: client.Configuration, userinfo_endpoint: string | undefined, hasLogout: boolean }
 
 async function configure (options: OidcProviderOptions, fetch: client.CustomFetch): Promise<Configured> {
   const metadata: Partial<client.ClientMetadata> = {
     id_token_signed_response_alg: options.id_token_signed_response_alg,
-    ...(options.userinfo_signed_response_alg === undefined ? {} : { userinfo_signed_response_alg: options.userinfo_signed_response_alg }),
     [client.clockTolerance]: clockTolerance
   }
   const authentication = await clientAuthentication(options)
@@ -123,9 +163,8 @@ async function configure (options: OidcProviderOptions, fetch: client.CustomFetc
     : new client.Configuration({ issuer: options.issuer, ...options.endpoints }, options.client_id, metadata, authentication)
   if (options.endpoints !== undefined) for (const allow of insecure) allow(configuration)
   configuration[client.customFetch] = fetch
-  client.enableNonRepudiationChecks(configuration)                        // without it the ID Token's signature is not looked at
   const { userinfo_endpoint, end_session_endpoint } = configuration.serverMetadata()
-  return { configuration, hasUserinfo: userinfo_endpoint !== undefined, hasLogout: end_session_endpoint !== undefined }
+  return { configuration, userinfo_endpoint, hasLogout: end_session_endpoint !== undefined }
 }
 
 async function clientAuthentication ({ token_endpoint_auth_method, clientSecret, clientKey }: OidcProviderOptions) {
@@ -186,8 +225,8 @@ function failureOf (error: unknown): [Failure, string] {
   }
   if (error instanceof client.ClientError) {
     const { status } = error.cause instanceof Response ? error.cause : { status: 0 }
-    if (status >= 500 || error.code === 'OAUTH_PARSE_ERROR' || error.code === 'OAUTH_RESPONSE_IS_NOT_JSON') return ['provider_unavailable', 'the identity provider did not answer as an OpenID Provider does']
+    if (status >= 500 || error.code === 'OAUTH_PARSE_ERROR' || error.code === 'OAUTH_RESPONSE_IS_NOT_JSON') return ['provider_unavailable', notAsExpected]
     return ['provider_answer_invalid', error.code === undefined ? 'the identity provider\'s answer failed a check' : `the identity provider's answer failed a check: ${error.code}`]
   }
-  return ['provider_answer_invalid', 'the identity provider\'s answer failed a check']
+  return ['provider_answer_invalid', error instanceof jose.JOSEError ? `the identity provider's answer failed a check: ${error.code}` : 'the identity provider\'s answer failed a check']
 }

@@ -29,7 +29,10 @@ export function redisStore ({ urls, site, nodeTimeoutMs = 2000, onError = () => 
     swapNew: (key, value, seconds) => ask(redis.set(key, value, 'EX', seconds, 'NX', 'GET')),
     async set (key, value, seconds) { await ask(redis.set(key, value, 'EX', seconds)) },
     get: (key, slideSeconds) => ask(slideSeconds === undefined ? redis.get(key) : redis.getex(key, 'EX', slideSeconds)),
-    async add (key, field, value, seconds) { await ask(Promise.all([redis.hset(key, field, value), redis.expire(key, seconds)])) },
+    async add (key, field, value, seconds) {
+      await ask(Promise.all([redis.hset(key, field, value), redis.expire(key, seconds)])
+        .then(([, timed]) => timed === 0 ? redis.expire(key, seconds) : timed))  // in a failover the second may have come first
+    },
     all: key => ask(redis.hvals(key)),
     async close () {
       try { await within(1000, redis.quit()) } catch { redis.disconnect() }  // a Redis that is away must not keep us

@@ -30,7 +30,7 @@ function spellings (word: string): Array<[how: string, spelled: string, exact: b
 
 /** What a citizen is called and can be known by: every text in these claims that says enough to be looked for. */
 export const wordsOf = (claims: unknown): string[] => typeof claims === 'string'
-  ? claims.length >= 5 ? [claims] : []
+  ? claims.length >= (/^\d+$/.test(claims) ? 8 : 5) ? [claims] : []  // a short number is a port or a time as well
   : typeof claims === 'object' && claims !== null ? [...new Set(Object.entries(claims).filter(([name]) => !impersonal.has(name)).flatMap(([, value]) => wordsOf(value)))] : []
 
 const impersonal = new Set(['birthcountry', 'gender', 'country'])

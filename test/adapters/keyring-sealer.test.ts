@@ -1,0 +1,188 @@
+import { createSecretKey, randomBytes } from 'node:crypto'
+import t from 'tap'
+import { keyringSealer, type SealingKey } from '../../src/adapters/keyring-sealer.ts'
+import type { SealedKind, SealedRecords } from '../../src/records.ts'
+
+const issuer = 'https://passerelle.example'
+const start = 1700000000
+const sealingKey = (kid: string, nbf = 0): SealingKey => ({ kid, key: createSecretKey(randomBytes(32)), nbf })
+
+/** A sealer over a keyring and a clock that the test changes. */
+function desk (keys: SealingKey[] = [sealingKey('one')], ofIssuer = issuer) {
+  const state = { keys, now: start }
+  return { state, ...keyringSealer({ issuer: ofIssuer, keys: () => state.keys, now: () => state.now }) }
+}
+
+const examples: { [K in SealedKind]: SealedRecords[K] } = {
+  login: { secret: 's', language: 'fr', request: { client_id: 'mairie', state: 'é日本' } as unknown as SealedRecords['login']['request'] },
+  identity: { handle: `p1-${'A'.repeat(43)}` },
+  logout: { client_id: 'mairie', clients: ['a', 'b'] },
+  posted: { client_id: 'mairie', state: 'x y' }
+}
+const kinds = Object.keys(examples) as SealedKind[]
+const place = '__Host-login-abc'
+const end = start + 60
+const alphabet = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_']
+
+t.test('no kind opens as another', async t => {
+  const { seal, open } = desk()
+  for (const kind of kinds) {
+    const sealed = seal(kind, place, examples[kind] as never, end)
+    for (const other of kinds) {
+      if (other === kind) t.strictSame(open(other, place, sealed), { record: examples[kind], exp: end }, `${kind} as itself`)
+      else t.equal(open(other, place, sealed), undefined, `${kind} as ${other}`)
+    }
+  }
+})
+
+t.test('what was sealed for one place opens at no other', async t => {
+  const { seal, open } = desk()
+  const sealed = seal('posted', place, examples.posted, end)
+  for (const other of ['', '__Host-login-abd', `${place} `, ` ${place}`, place.slice(0, -1), `${place}\n`, `${place}\n1.one.${end}`, `posted\n${place}`, place.toUpperCase()]) {
+    t.equal(open('posted', other, sealed), undefined, JSON.stringify(other))
+  }
+  // places and kinds that read the same when they are only written one after another
+  t.equal(open('posted', 'a\nb', seal('posted', 'a', examples.posted, end)), undefined)
+  t.ok(open('posted', '', seal('posted', '', examples.posted, end)), 'an empty place is a place')
+})
+
+t.test('what has expired does not open, and what has not does', async t => {
+  const { state, seal, open } = desk()
+  const sealed = seal('posted', place, examples.posted, end)
+  state.now = end - 0.001
+  t.ok(open('posted', place, sealed))
+  for (const late of [end, end + 1, end + 1e9]) {
+    state.now = late
+    t.equal(open('posted', place, sealed), undefined, `at ${late}`)
+  }
+  state.now = start
+  t.equal(open('posted', place, seal('posted', place, examples.posted, start)), undefined, 'sealed without any life')
+})
+
+t.test('an end that was altered is refused, even a nearer one or the same written otherwise', async t => {
+  const { seal, open } = desk()
+  const [version, kid, exp, payload] = seal('posted', place, examples.posted, end).split('.')
+  for (const other of [end + 1, end - 1, end + 1e9, `0${exp}`, `${exp} `, `+${exp}`, `${exp}.0`, '1e11', '', '-1', 'NaN', 'Infinity', '9'.repeat(12), '9'.repeat(13), '9'.repeat(400)]) {
+    t.equal(open('posted', place, [version, kid, other, payload].join('.')), undefined, String(other))
+  }
+  t.ok(open('posted', place, [version, kid, exp, payload].join('.')), 'unaltered it opens')
+})
+
+t.test('another issuer\'s seal does not open under the same key', async t => {
+  const keys = [sealingKey('one')]
+  const [one, other] = [desk(keys), desk(keys, `${issuer}/other`)]
+  t.equal(other.open('posted', place, one.seal('posted', place, examples.posted, end)), undefined)
+  t.equal(one.open('posted', place, other.seal('posted', place, examples.posted, end)), undefined)
+})
+
+t.test('another key of the same name does not open', async t => {
+  const sealed = desk([sealingKey('one')]).seal('posted', place, examples.posted, end)
+  t.equal(desk([sealingKey('one')]).open('posted', place, sealed), undefined)
+})
+
+t.test('any bit turned in what was sealed is refused, and never an error', async t => {
+  const { seal, open } = desk()
+  for (const record of [examples.posted, { a: '' }, { a: 'x' }, { a: 'xy' }, { a: 'xyz' }]) {
+    const sealed = seal('posted', place, record, end)
+    const [version, kid, exp, payload] = sealed.split('.') as [string, string, string, string]
+    const bytes = Buffer.from(payload, 'base64url')
+    let opened = 0
+    for (let bit = 0; bit < bytes.length * 8; bit++) {
+      const turned = Buffer.from(bytes)
+      turned[bit >> 3]! ^= 1 << (bit & 7)
+      if (open('posted', place, [version, kid, exp, turned.toString('base64url')].join('.')) !== undefined) opened++
+    }
+    t.equal(opened, 0, `${bytes.length * 8} bits`)
+    t.strictSame(open('posted', place, sealed)?.record, record)
+  }
+})
+
+t.test('any character changed is refused: there is one way only to write a sealed value', async t => {
+  const { seal, open } = desk()
+  // three lengths: base64url leaves no bit over, two or four
+  for (const record of [{ a: 'x' }, { a: 'xy' }, { a: 'xyz' }]) {
+    const sealed = seal('posted', place, record, end)
+    const opened: string[] = []
+    for (const i of sealed.split('').keys()) {
+      const others = i >= sealed.length - 2 ? alphabet : [...'A0_.', String.fromCharCode(sealed.charCodeAt(i) ^ 1), String.fromCharCode(sealed.charCodeAt(i) ^ 0x20)]
+      for (const other of others) {
+        if (other === sealed[i]) continue
+        const changed = sealed.slice(0, i) + other + sealed.slice(i + 1)
+        if (open('posted', place, changed) !== undefined) opened.push(`${i} of ${sealed.length}: ${sealed[i]} as ${other}`)
+      }
+    }
+    t.same(opened, [])
+  }
+})
+
+t.test('what is cut, empty, huge or of another alphabet is refused, and never an error', async t => {
+  const { seal, open } = desk()
+  const sealed = seal('posted', place, examples.posted, end)
+  for (let length = 0; length < sealed.length; length++) {
+    if (open('posted', place, sealed.slice(0, length)) !== undefined) t.fail(`cut to ${length}`)
+    if (length > 0 && open('posted', place, sealed.slice(length)) !== undefined) t.fail(`cut by ${length}`)
+  }
+  const head = `1.one.${end}`
+  const payload = sealed.slice(head.length + 1)
+  const strange = [
+    '.', '...', '....', `${sealed}.`, `.${sealed}`, `${sealed}.${payload}`, `${sealed}=`, `${sealed}A`, `${sealed}AAAA`, ` ${sealed}`, `${sealed} `, `${sealed}\n`, `\n${sealed}`, `${sealed}\u0000`,
+    `2.one.${end}.${payload}`, `.one.${end}.${payload}`, `1..${end}.${payload}`, `1.one..${payload}`, `${head}.`, `${head}.A`, `${head}.AAAA`,
+    ...[11, 12, 13, 27, 28, 29, 30].map(bytes => `${head}.${Buffer.alloc(bytes).toString('base64url')}`),
+    `1.${'k'.repeat(65)}.${end}.${payload}`, `1.__proto__.${end}.${payload}`, `1.constructor.${end}.${payload}`, `1.öne.${end}.${payload}`, `1.one.${end}.${Buffer.from(payload, 'base64url').toString('base64')}==`,
+    `1.one.١٢٣.${payload}`, `${head}.${'é'.repeat(60)}`, `${head}.${'Ａ'.repeat(60)}`, `${head}.${'%41'.repeat(60)}`, '\uD800', '\u0000'.repeat(100),
+    `${head}.${'A'.repeat(2_000_000)}`, 'A'.repeat(2_000_000), '.'.repeat(2_000_000), `1.${'0'.repeat(2_000_000)}`
+  ]
+  for (const value of strange) t.equal(open('posted', place, value), undefined, JSON.stringify(value.slice(0, 60)))
+  t.ok(open('posted', place, sealed), 'the whole one opens')
+})
+
+t.test('a key that nobody knows opens nothing', async t => {
+  const { state, seal, open } = desk([sealingKey('one')])
+  const sealed = seal('posted', place, examples.posted, end)
+  t.equal(open('posted', place, sealed.replace('.one.', '.two.')), undefined)
+  state.keys = [sealingKey('two')]
+  t.equal(open('posted', place, sealed), undefined, 'nor one that was taken away')
+  state.keys = []
+  t.equal(open('posted', place, sealed), undefined)
+})
+
+t.test('the newest key whose time has come seals, and each that is loaded opens', async t => {
+  const kidOf = (sealed: string) => sealed.split('.')[1]
+  const [old, current, next, later] = [sealingKey('old', start - 200), sealingKey('current', start - 100), sealingKey('next', start + 100), sealingKey('later', start + 200)]
+  const { state, seal, open } = desk([next, old, later, current])
+  const sealed = () => seal('posted', place, examples.posted, start + 10_000)
+
+  t.equal(kidOf(sealed()), 'current', 'whatever the order they were loaded in')
+  const byCurrent = sealed()
+  state.now = start + 99.999
+  t.equal(kidOf(sealed()), 'current')
+  state.now = start + 100
+  t.equal(kidOf(sealed()), 'next', 'from its first second on')
+  t.ok(open('posted', place, byCurrent), 'the key before still opens')
+  state.now = start + 5000
+  t.equal(kidOf(sealed()), 'later')
+
+  const ahead = desk([next])
+  ahead.state.now = start + 100
+  const early = ahead.seal('posted', place, examples.posted, start + 10_000)
+  state.now = start
+  t.ok(open('posted', place, early), 'a replica whose clock is behind opens what a key to come has sealed')
+
+  state.keys = [next, later]
+  t.equal(kidOf(sealed()), 'next', 'when none has come yet, the first that will')
+  state.keys = [later, next]
+  t.equal(kidOf(sealed()), 'next')
+  t.equal(open('posted', place, byCurrent), undefined, 'a key that was taken away opens nothing')
+  t.same(state.keys.map(({ kid }) => kid), ['later', 'next'], 'the keyring is left in its order')
+})
+
+t.test('one record sealed twice reads differently, and shows nothing of itself', async t => {
+  const { seal } = desk()
+  const record = { name: 'Wilhelmina' }
+  const all = Array.from({ length: 100 }, () => seal('posted', place, record, end))
+  t.equal(new Set(all).size, 100)
+  for (const sealed of all) {
+    t.match(sealed, /^1\.one\.\d+\.[A-Za-z0-9_-]+$/, 'fit for a cookie and a URL')
+    t.notMatch(Buffer.from(sealed.split('.')[3]!, 'base64url').toString('latin1'), /Wilhelmina|name|posted/)
+  }
+})

@@ -1,0 +1,120 @@
+import { randomBytes } from 'node:crypto'
+import { inspect } from 'node:util'
+import t, { type Test } from 'tap'
+import { oidcIdentityProvider } from '../../src/adapters/oidc-identity-provider.ts'
+import { loggable } from '../../src/log.ts'
+import type { Question } from '../../src/ports.ts'
+import { startForgingProvider, type Forgery } from '../support/forging-provider.ts'
+import { findWords } from '../support/personal-data.ts'
+
+// What happens to a gateway that has been up for a while when a provider's keys change, or cannot be had.
+
+const sub = 'sub-of-wilhelmina'
+const questionOf = (): Question => ({
+  redirect_uri: 'https://passerelle.example/callback/impots',
+  state: randomBytes(16).toString('base64url'),
+  nonce: randomBytes(16).toString('base64url'),
+  code_verifier: randomBytes(32).toString('base64url'),
+  acr: 'eidas1',
+  ui_locales: 'fr'
+})
+
+// The clock of this process, which the provider shares, goes ahead as a test says.
+const real = { date: Date.now.bind(Date), performance: performance.now.bind(performance) }
+let aheadMs = 0
+Date.now = () => real.date() + aheadMs
+performance.now = () => real.performance() + aheadMs
+
+/** A provider and a gateway that has logged somebody in there. */
+async function desk (t: Test) {
+  const forger = await startForgingProvider(t, { sub })
+  const provider = oidcIdentityProvider({
+    issuer: forger.issuer,
+    client_id: 'passerelle',
+    token_endpoint_auth_method: 'client_secret_basic',
+    clientSecret: 'secret',
+    id_token_signed_response_alg: 'RS256',
+    scopes: ['openid'],
+    timeout_ms: 3000,
+    connections: 32
+  })
+  t.teardown(() => provider.close())
+  const question = questionOf()
+  const logIn = async (forgery: Forgery = {}) => {
+    const callback = forger.comeBack(await provider.authorizationUrl(question))
+    forger.state.forgery = forgery
+    return provider.identify(callback, question)
+  }
+  /** So many citizens come back at once. */
+  const crowd = async (size: number, forgery: Forgery = {}) => {
+    const callback = forger.comeBack(await provider.authorizationUrl(question))
+    forger.state.forgery = forgery
+    return Promise.allSettled(Array.from({ length: size }, () => provider.identify(callback, question)))
+  }
+  return { forger, logIn, crowd }
+}
+t.afterEach(() => { aheadMs = 0 })
+
+t.test('a provider that changes its keys without overlap loses nobody: an unknown kid is worth one question, at once', async t => {
+  const { forger, logIn } = await desk(t)
+  await logIn()
+  forger.renewKeys()
+  t.equal(forger.count('jwks'), 1)
+  t.match(await logIn().catch(error => error), { sub }, 'the first login after the change')
+  t.equal(forger.count('jwks'), 2)
+})
+
+t.test('a provider that changes its keys an hour later loses nobody', async t => {
+  const { forger, logIn } = await desk(t)
+  await logIn()
+  aheadMs = 3600_000
+  forger.renewKeys()
+  t.match(await logIn().catch(error => error), { sub })
+})
+
+t.test('the last known good keys serve on while there are no others to be had', async t => {
+  const { forger, logIn } = await desk(t)
+  await logIn()
+  const faults: Record<string, Forgery> = {
+    500: { answer: { jwks: (_request, response) => response.writeHead(500).end() } },
+    'a reset': { answer: { jwks: request => request.socket.destroy() } },
+    'an empty set': { jwks: () => ({ keys: [] }) },
+    'a page': { answer: { jwks: (_request, response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<p>') } }
+  }
+  for (const minutes of [1, 6, 30]) {
+    for (const [what, forgery] of Object.entries(faults)) {
+      aheadMs = minutes * 60_000
+      t.match(await logIn(forgery).catch(error => error), { sub }, `${what}, after ${minutes} minutes`)
+    }
+  }
+  forger.state.forgery = {}
+})
+
+t.test('a crowd that comes back at once asks for the keys once', async t => {
+  const { forger, crowd } = await desk(t)
+  const outcomes = await crowd(20)
+  t.ok(outcomes.every(({ status }) => status === 'fulfilled'))
+  t.equal(forger.count('jwks'), 1)
+})
+
+t.test('a flood of unknown kids asks for the keys at most once in thirty seconds', async t => {
+  const { forger, logIn, crowd } = await desk(t)
+  await logIn()
+  aheadMs = 90_000
+  const unknown: Forgery = { header: header => ({ ...header, kid: randomBytes(4).toString('hex') }) }
+  const before = forger.count('jwks')
+  const outcomes = await crowd(20, unknown)
+  t.ok(outcomes.every(({ status }) => status === 'rejected'))
+  for (let i = 0; i < 5; i++) await t.rejects(logIn(unknown), { name: 'OAuthError', failure: 'provider_answer_invalid' })
+  t.ok(forger.count('jwks') - before <= 1, `asked ${forger.count('jwks') - before} times`)
+  t.match(await logIn().catch(error => error), { sub }, 'and who brings a good token gets in meanwhile')
+})
+
+t.test('what a provider wrote so that it looks like a stack is not logged as one', async t => {
+  const { logIn } = await desk(t)
+  for (const body of ['{"a":\n    at Wilhelmina (x:1:1)\n', '\n  at Wilhelmina\n', '{"id_token":"\n\tat Wilhelmina"']) {
+    const error = await logIn({ answer: { token: (_request, response) => response.writeHead(200, { 'content-type': 'application/json' }).end(body) } }).then(() => new Error('accepted'), error => error)
+    t.match(error, { failure: 'provider_unavailable' })
+    t.same(findWords(inspect(loggable.serializers.err(error), { depth: 20 }), ['Wilhelmina']), [], JSON.stringify(body))
+  }
+})
