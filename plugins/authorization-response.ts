@@ -1,100 +1,65 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { claimNames, pick } from '../src/protocol/claims.ts'
+import { claimsSent } from '../src/protocol/claims.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
-import { reportedAcr } from '../src/protocol/acr.ts'
+import { grantOf } from '../src/protocol/grant.ts'
+import type { Identification } from '../src/protocol/identification.ts'
 import { withParameters } from '../src/protocol/redirect.ts'
-import { pairwiseSubject } from '../src/protocol/subject.ts'
-import { life, type Grant, type Identification, type Login } from '../src/records.ts'
-import { clientOf } from './browser.ts'
+import { life, type Login } from '../src/records.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The names of the claims that this login's client will be told, at userinfo or in all. */
-    claimsSent (login: Login, where?: 'userinfo' | 'everywhere'): Set<string>
+    /** Whether the citizen reads what is sent before it is. */
+    informs (login: Login): boolean
   }
   interface FastifyReply {
-    /** Ends a login well: the code is put, the session with it, and the citizen goes back to the client (RFC 6749 §4.1.2, RFC 9207). @throws {OAuthError} account_unknown, store_unavailable */
-    returnToClient (login: Login, identification: Identification): Promise<FastifyReply>
-    /** Ends a login by the citizen's or our refusal: what the browser carried of it goes. */
-    finish (login: Login): FastifyReply
+    /** Ends a login well: puts its code, and the session with it. Gives the address that takes both to the client (RFC 6749 §4.1.2, RFC 9207). @throws {OAuthError} account_unknown, store_unavailable */
+    issueCode (login: Login, identification: Identification): Promise<string>
+    /** Ends a login: what the browser carried of it goes, but for a stub for the back button. */
+    endLogin (login: Login): FastifyReply
   }
 }
+
+/** Milliseconds that a citizen who has logged in waits for the session that he or she had before. */
+const patienceMs = 250
 
 /** From who came back to a code for the client. */
 export default fp(async app => {
   const { issuer, session: { idle_seconds, life_seconds } } = app.configuration.settings
 
-  app.decorate('claimsSent', ({ request: { scopes, userinfoClaims = [], idTokenClaims = [] } }, where = 'userinfo') =>
-    claimNames(scopes, where === 'userinfo' ? userinfoClaims : [...userinfoClaims, ...idTokenClaims]))
+  app.decorate('informs', login => app.clientOf(login).consent !== 'skip' || (login.request.prompt?.includes('consent') ?? false))
 
-  app.decorateReply('finish', function (login) {
+  app.decorateReply('endLogin', function (login) {
     const { id, language, request: { client_id, redirect_uri } } = login
-    const left = { id, language, secret: '', request: { client_id, redirect_uri, scopes: [], acr: '' }, done: true as const, exp: app.now() + life.finished }
-    return this.keepLogin(left).dropIdentification(login)
+    const stub = { id, language, secret: '', request: { client_id, redirect_uri, scopes: [], acr: '' }, done: true as const, exp: app.now() + life.finished }
+    return this.keepLogin(stub).dropIdentification(login)
   })
 
-  app.decorateReply('returnToClient', async function (login, identification) {
-    const { client_id, code_seconds } = clientOf(app, login)
-    const facts = factsOf(login, identification)
-    const { sid, put } = identification.sid === undefined ? await session(this.request, identification) : { sid: identification.sid, put: undefined }
+  app.decorateReply('issueCode', async function (login, identification) {
+    const { client_id, code_seconds, sector } = app.clientOf(login)
+    const { keys: { subject: secret }, levels: { levels } } = app.configuration
+    const grant = grantOf(login.request, identification, { levels, sector, secret })
+    const before = identification.sid === undefined ? await earlierSession(this.request) : undefined
+    const sid = identification.sid ?? (before?.person === identification.person ? before.sid : randomBytes(32).toString('base64url'))
+
     const [code, handle] = await Promise.all([
-      app.store.put('code', { ...facts, sid }, code_seconds),
-      put?.(),
-      app.store.enter(sid, { client_id, at: app.now(), claims: [...app.claimsSent(login, 'everywhere')] }, life_seconds)
+      app.store.put('code', { ...grant, login: login.id, sid }, code_seconds),
+      // authenticated anew: a new handle, whatever becomes of the old one
+      identification.sid === undefined ? app.store.put('session', { ...identification, sid, exp: app.now() + life_seconds }, idle_seconds) : undefined,
+      before === undefined ? undefined : app.store.end({ session: this.request.sessionHandle() }, idle_seconds),
+      app.store.enter(sid, { client_id, at: app.now(), claims: [...claimsSent(login.request)] }, life_seconds)
     ])
     if (handle !== undefined) this.keepSession(handle)
-    this.finish(login)
-    return this.redirect(withParameters(login.request.redirect_uri, { code, state: login.request.state, iss: issuer }), 303)
+    this.endLogin(login)
+    return withParameters(login.request.redirect_uri, { code, state: login.request.state, iss: issuer })
   })
 
-  /** What the client will be told, cut to what it asked for. */
-  function factsOf (login: Login, { person, claims, acr, amr, auth_time, idp, sid }: Identification): Omit<Grant, 'sid'> {
-    const { request } = login
-    const { sector } = clientOf(app, login)
-    const sub = pairwiseSubject(app.configuration.keys.subject, person, sector)
-    if (request.sub !== undefined && request.sub !== sub) throw new OAuthError('account_unknown', 'sub: another account was asked for')
-    const all = { ...claims, idp_id: idp, amr }
-    return {
-      login: login.id,
-      client_id: request.client_id,
-      redirect_uri: request.redirect_uri,
-      scopes: request.scopes,
-      ...(request.code_challenge === undefined ? {} : { code_challenge: request.code_challenge }),
-      ...(request.nonce === undefined ? {} : { nonce: request.nonce }),
-      sub,
-      claims: pick(all, app.claimsSent(login)),
-      ...(request.idTokenClaims === undefined ? {} : { idTokenClaims: pick(all, new Set(request.idTokenClaims)) }),
-      // a session lets in at the level that was asked: more was not shown this time
-      acr: reportedAcr(app.configuration.levels.levels, sid === undefined ? acr : request.acr, request.essentialAcr),
-      amr,
-      auth_time,
-      idp
-    }
-  }
-
-  /** The session of a citizen who authenticated: a new handle each time, the same `sid` while it is the same person. */
-  async function session (request: FastifyRequest, identification: Identification) {
-    const before = await earlierSession(request.sessionHandle())
-    const sid = before?.person === identification.person ? before.sid : randomBytes(32).toString('base64url')
-    return {
-      sid,
-      async put () {
-        const [handle] = await Promise.all([
-          app.store.put('session', { ...identification, sid, exp: app.now() + life_seconds }, idle_seconds),
-          before === undefined ? undefined : app.store.end({ session: request.sessionHandle() }, idle_seconds)
-        ])
-        return handle
-      }
-    }
-  }
-
   /** The session this browser had, if that can be known soon: what cannot be read is not continued. */
-  async function earlierSession (handle: string) {
-    if (handle === '') return undefined
-    const session = await app.store.get('session', handle, { patienceMs: 250 }).catch(() => undefined)
-    if (session === undefined || session.exp <= app.now()) return undefined
-    return await app.store.ended(session.sid, { patienceMs: 250 }).catch(() => true) ? undefined : session
+  async function earlierSession (request: FastifyRequest) {
+    try { return (await request.findSession({ patienceMs }))?.session } catch (error) {
+      if (error instanceof OAuthError && error.failure === 'store_unavailable') return undefined
+      throw error
+    }
   }
-}, { name: 'authorization-response', dependencies: ['browser', 'store'] })
+}, { name: 'authorization-response', dependencies: ['browser', 'clients', 'sessions', 'store'] })

@@ -5,7 +5,8 @@ import fp from 'fastify-plugin'
 import type { Client } from '../src/config/load.ts'
 import type { AuthorizationRequest } from '../src/protocol/authorization-request.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
-import { life, limit, type Identification, type Login } from '../src/records.ts'
+import type { Identification } from '../src/protocol/identification.ts'
+import { life, limit, type Login } from '../src/records.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -15,8 +16,14 @@ declare module 'fastify' {
     newLogin (request: AuthorizationRequest, language: Login['language']): Login
     /** The login of this id that this very browser carries, checked against the configuration in force. @throws {OAuthError} login_unknown, login_finished, client_unknown, client_inactive, redirect_uri_unknown */
     openLogin (id: string | undefined): Login
-    /** the service the citizen came from, as far as we know it: for the way back only */
-    service: Client | null
+    /** the client the citizen came from, as far as we know it: for the way back only */
+    cameFrom: Client | null
+    /** where failures go back to the client: set only after client_id and redirect_uri are verified (RFC 6749 §4.1.2.1) */
+    returnAddress: { redirect_uri: string, state?: string } | null
+    /** why this request failed, once it has */
+    failure: OAuthError | null
+    /** the language chosen by the switch, '' for none */
+    keptLanguage (): string
     /** Who came back in this login, while it lasts. @throws {OAuthError} store_unavailable */
     findIdentification (login: Login): Promise<Identification | undefined>
     /** The same, where somebody must have. @throws {OAuthError} identity_expired, store_unavailable */
@@ -34,7 +41,9 @@ declare module 'fastify' {
     /** Forgets who came back in this login; another login's stays. */
     dropIdentification (login: Login): FastifyReply
     keepSession (handle: string): FastifyReply
+    /** Forgets the session, and every login that was under way in this browser. */
     dropSession (): FastifyReply
+    keepLanguage (language: string): FastifyReply
   }
 }
 
@@ -46,11 +55,14 @@ export default fp(async app => {
   const attributes = { path: '/', httpOnly: true, secure: https, sameSite: 'lax' } as const
   const identityCookie = `${prefix}identity`
   const sessionCookie = `${prefix}session`
+  const languageCookie = `${prefix}language`
   const loginPrefix = `${prefix}login-`
 
   await app.register(cookie)
   app.decorateRequest('login', null)
-  app.decorateRequest('service', null)
+  app.decorateRequest('cameFrom', null)
+  app.decorateRequest('returnAddress', null)
+  app.decorateRequest('failure', null)
 
   app.decorateRequest('newLogin', (request, language) => ({
     id: randomBytes(16).toString('base64url'),
@@ -67,7 +79,7 @@ export default fp(async app => {
     const { record, exp } = opened
     // the registration may have changed since: the login goes on only with a client and an address that are in force
     const client = app.client(record.request.client_id)
-    this.service = client ?? null
+    this.cameFrom = client ?? null
     const redirect_uri = client?.redirect_uris.find(uri => markOf(uri) === record.request.redirect_uri)
     if (client === undefined) throw new OAuthError('client_unknown', 'the client of this login is no longer registered')
     if (redirect_uri === undefined) throw new OAuthError('redirect_uri_unknown', 'redirect_uri: no longer registered for this client')
@@ -132,7 +144,13 @@ export default fp(async app => {
 
   app.decorateRequest('sessionHandle', function () { return this.cookies[sessionCookie] ?? '' })
   app.decorateReply('keepSession', function (handle) { return this.setCookie(sessionCookie, handle, attributes) })
-  app.decorateReply('dropSession', function () { return this.clearCookie(sessionCookie, attributes).clearCookie(identityCookie, attributes) })
+  app.decorateReply('dropSession', function () {
+    for (const name of Object.keys(this.request.cookies)) if (name.startsWith(loginPrefix)) this.clearCookie(name, attributes)
+    return this.clearCookie(sessionCookie, attributes).clearCookie(identityCookie, attributes)
+  })
+
+  app.decorateRequest('keptLanguage', function () { return this.cookies[languageCookie] ?? '' })
+  app.decorateReply('keepLanguage', function (language) { return this.setCookie(languageCookie, language, attributes) })
 
   app.decorateRequest('refuseForeignForm', function () {
     const site = this.headers['sec-fetch-site']
@@ -143,7 +161,7 @@ export default fp(async app => {
     const purpose = `${String(request.headers['sec-purpose'] ?? '')} ${String(request.headers.purpose ?? '')}`
     if (request.routeOptions.config.audience === 'citizen' && /\bprefetch\b/.test(purpose)) throw new OAuthError('prefetch_refused', 'a login is not fetched ahead')
   })
-}, { name: 'browser', dependencies: ['errors', 'store', 'signer', 'clients'] })
+}, { name: 'browser', dependencies: ['store', 'signer', 'clients'] })
 
 /** Stands for a registered address in the cookie: shorter than the address, and unmoved when the list is put in another order. */
 const markOf = (redirect_uri: string) => createHash('sha256').update(redirect_uri).digest('base64url').slice(0, 12)
@@ -154,6 +172,3 @@ function tooLarge (request: AuthorizationRequest) {
   return new OAuthError('request_too_large', `${largest!.name}: the request is too large for a browser to carry`)
 }
 const parameterNames: Record<string, string> = { scopes: 'scope', essentialAcr: 'claims', userinfoClaims: 'claims', idTokenClaims: 'claims', sub: 'claims' }
-
-/** The client a login is for. */
-export const clientOf = (app: { client (client_id: unknown): Client | undefined }, login: Login) => app.client(login.request.client_id)!

@@ -3,19 +3,20 @@ import fp from 'fastify-plugin'
 import { errorPage, type ErrorText } from '../src/pages/error.ts'
 import { finishedPage } from '../src/pages/finished.ts'
 import { errorMembers, OAuthError, type Failure } from '../src/protocol/errors.ts'
-import { withParameters } from '../src/protocol/redirect.ts'
-import { clientOf } from './browser.ts'
+import { homeOf, withParameters } from '../src/protocol/redirect.ts'
+import { clientMark } from '../src/protocol/subject.ts'
+import { loginOfState } from '../src/protocol/upstream.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** who reads this route's answers: a citizen gets pages, a client gets JSON */
     audience?: 'citizen' | 'client'
+    /** its body is a form of ours: a fault of it is no fault of a client */
+    ownForm?: boolean
   }
   interface FastifyRequest {
-    /** where failures go back to the client: set only after client_id and redirect_uri are verified (RFC 6749 §4.1.2.1) */
-    returnAddress: { redirect_uri: string, state?: string } | null
-    /** why this request failed, for the log and the events */
-    failure: OAuthError | null
+    /** The way back to the service, where we know it. */
+    wayBack (): { back?: { href: string, title: string } }
   }
 }
 
@@ -28,36 +29,37 @@ const ofFastify: Record<string, Failure> = {
 }
 
 /** A failure as one of ours. What Fastify found wrong names the parameter, never its value. */
-export function asOAuthError (error: FastifyError | OAuthError): OAuthError {
+function asOAuthError (error: FastifyError | OAuthError, malformed: Failure): OAuthError {
   if (error instanceof OAuthError) return error
   const [fault] = error.validation ?? []
-  if (fault !== undefined) return new OAuthError('request_malformed', `${fault.instancePath.slice(1).replaceAll('/', '.') || 'request'}: ${fault.message ?? 'malformed'}`)
-  const failure = ofFastify[error.code] ?? (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500 ? 'request_malformed' : 'unexpected')
+  if (fault !== undefined) return new OAuthError(malformed, `${fault.instancePath.slice(1).replaceAll('/', '.') || 'request'}: ${fault.message ?? 'malformed'}`)
+  const ofRequest = error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500
+  const failure = ofFastify[error.code] ?? (ofRequest ? malformed : 'unexpected')
   return new OAuthError(failure, failure === 'unexpected' ? 'something went wrong here' : 'the request cannot be read', { cause: error })
 }
 
 /** The one place that answers failures: back to the chooser, back to the client, as a page, or as JSON. */
 export default fp(async app => {
-  app.decorateRequest('returnAddress', null)
-  app.decorateRequest('failure', null)
+  const { settings: { issuer } } = app.configuration
 
   app.setErrorHandler<FastifyError | OAuthError>((error, request, reply) => {
-    const failure = asOAuthError(error)
+    const { audience, ownForm } = request.routeOptions.config
+    const failure = asOAuthError(error, ownForm === true ? 'form_malformed' : 'request_malformed')
     request.failure = failure
-    const { status } = failure.row
-    request.log[status >= 500 ? 'error' : 'info']({ failure: failure.failure, err: failure }, 'failed')
-    app.countFailure(failure.failure, request.login !== null || request.returnAddress !== null || request.client !== null)
+    const { failure: name, row: { status, security } } = failure
+    request.log[status >= 500 && name !== 'prefetch_refused' ? 'error' : 'info']({ failure: name, err: failure }, 'failed')
+    if (security) request.event(name as SecurityFailure, { login: request.loginId || undefined, client_id: request.claimedClient || 'unknown', outcome: 'refused' })
     if (status === 503) reply.header('retry-after', retryAfterSeconds)
-    if (request.routeOptions.config.audience === 'client') return answerClient(failure, request, reply)
-    return answerCitizen(failure, request, reply)
+    return audience === 'client' ? answerClient(failure, request, reply) : answerCitizen(failure, request, reply)
   })
 
-  app.setNotFoundHandler((request, reply) => { throw new OAuthError('not_found', 'there is nothing here') })
+  app.setNotFoundHandler(() => { throw new OAuthError('not_found', 'there is nothing here') })
 
   function answerClient (failure: OAuthError, request: FastifyRequest, reply: FastifyReply) {
     const { status } = failure.row
     const members = errorMembers(failure)
-    if (status === 401) reply.header('www-authenticate', challenge(failure, members, request))
+    app.countFailure(failure.failure, request.client !== null)
+    if (status === 401) reply.header('www-authenticate', challenge(failure, members))
     return reply.code(status).header('cache-control', 'no-store').send(members)
   }
 
@@ -65,27 +67,48 @@ export default fp(async app => {
     const { notice, status, citizen, page } = failure.row
     const { login, returnAddress } = request
     // a login under way goes on: the chooser again, the client's request intact
-    if (notice !== undefined && login !== null && request.routeOptions.url !== `${app.configuration.base}/authorize`) {
-      return reply.redirect(request.chooserHref(login, { notice, idp: (request.params as { idp?: string }).idp ?? login.idp }), 303)
+    if (notice !== undefined && login !== null) {
+      app.countFailure(failure.failure, false)
+      const { idp = login.idp } = request.params as { idp?: string }
+      return reply.redirect(app.ownAddress('/choose', login, { notice, idp }), 303)
     }
+    const finished = page === 'finished'
+    app.countFailure(failure.failure, !finished && (login !== null || returnAddress !== null))
     if (returnAddress !== null) {
-      const { redirect_uri, state } = returnAddress
-      return reply.redirect(withParameters(redirect_uri, { ...errorMembers(failure), state, iss: app.configuration.settings.issuer }), 303)
+      return reply.redirect(withParameters(returnAddress.redirect_uri, { ...errorMembers(failure), state: returnAddress.state, iss: issuer }), 303)
     }
     const { back } = request.wayBack()
-    if (page === 'finished') return reply.code(status).page(finishedPage(request.pageContext(), { client: app.party(clientOf(app, login!)), backHref: back!.href }))
+    if (finished) return reply.code(status).page(finishedPage(request.pageContext(), { client: app.party(app.clientOf(login!)), backHref: back!.href }))
+    const again = status === 503 && request.method === 'GET' && failure.failure !== 'logout_not_recorded'
     return reply.code(status).page(errorPage(request.pageContext(), {
       code: citizen,
       id: request.id,
       text: page as ErrorText,
-      ...(status === 503 && request.method === 'GET' && failure.failure !== 'logout_not_recorded' ? { retryHref: request.url } : {}),
+      ...(again ? { retryHref: request.url } : {}),
       ...(back === undefined ? {} : { back })
     }))
   }
-}, { name: 'errors', dependencies: ['metrics'] })
+
+  app.decorateRequest('wayBack', function () {
+    const { client: named, client_id, state } = { ...this.query as object, ...this.body as object } as Record<string, unknown>
+    const client = this.cameFrom ?? app.client(named ?? client_id) ?? clientOfState(typeof state === 'string' ? state : undefined)
+    if (client === undefined) return {}
+    const underWay = this.login !== null && !this.login.done && this.returnAddress !== null
+    return { back: { href: underWay ? app.ownAddress('/leave', this.login!) : homeOf(client), title: client.title } }
+  })
+
+  /** The client that a `state` of ours came from, looked for only where its login is lost; to the identity provider it tells nothing. */
+  function clientOfState (state: string | undefined) {
+    const { clients, keys: { subject } } = app.configuration
+    const { id, mark } = loginOfState(state) ?? {}
+    return id === undefined ? undefined : [...clients.values()].find(({ client_id }) => clientMark(subject, id, client_id) === mark)
+  }
+}, { name: 'errors', dependencies: ['metrics', 'events', 'clients', 'pages'] })
+
+type SecurityFailure = 'code_replayed' | 'code_of_another_client' | 'client_authentication_failed'
 
 /** RFC 6750 §3 at userinfo, RFC 6749 §5.2 at the token endpoint. */
-function challenge ({ failure, row: { error } }: OAuthError, { error_description }: { error_description: string }, request: FastifyRequest) {
+function challenge ({ failure, row: { error } }: OAuthError, { error_description }: { error_description: string }) {
   if (error === 'invalid_client') return 'Basic realm="token", charset="UTF-8"'
   return failure === 'token_missing' ? 'Bearer realm="userinfo"' : `Bearer realm="userinfo", error="${error}", error_description="${error_description}"`
 }

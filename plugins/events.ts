@@ -10,10 +10,12 @@ const steps = {
 } as const satisfies Record<string, string | undefined>
 
 /** Ids only: never civil identity, tokens or codes. */
-interface EventFields { login?: string, client_id?: string, idp?: string, acr?: string, outcome: 'success' | 'refused' }
+interface EventFields { login?: string | undefined, client_id?: string, idp?: string, acr?: string, outcome: 'success' | 'refused' }
 
 declare module 'fastify' {
   interface FastifyRequest {
+    /** the login that a client's call belongs to, once it is known; '' for none */
+    loginId: string
     /** Writes one event: one JSON line on stdout, told apart from other lines by its `event`. */
     event (name: keyof typeof steps, fields: EventFields): void
   }
@@ -22,6 +24,7 @@ declare module 'fastify' {
 export default fp(async app => {
   const origin = { site: app.configuration.settings.site, replica: hostname() }
 
+  app.decorateRequest('loginId', '')
   app.decorateRequest('event', function (name, fields) {
     const step = steps[name]
     this.log.info({ event: name, ...(step === undefined ? { security: true } : { step }), ...fields, ...origin }, 'event')

@@ -17,11 +17,13 @@ import identityProviders from '../plugins/identity-providers.ts'
 import metrics from '../plugins/metrics.ts'
 import pages from '../plugins/pages.ts'
 import securityHeaders from '../plugins/security-headers.ts'
+import sessions from '../plugins/sessions.ts'
 import signer from '../plugins/signer.ts'
 import store from '../plugins/store.ts'
 import assets from '../plugins/endpoints/assets.ts'
 import authorize from '../plugins/endpoints/authorize.ts'
 import callback from '../plugins/endpoints/callback.ts'
+import choose from '../plugins/endpoints/choose.ts'
 import consent from '../plugins/endpoints/consent.ts'
 import discovery from '../plugins/endpoints/discovery.ts'
 import jwks from '../plugins/endpoints/jwks.ts'
@@ -77,12 +79,13 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   await app.register(store, ports)
   await app.register(signer)
   await app.register(clients)
-  await app.register(errors)
   await app.register(securityHeaders)
   await app.register(cors)
   await app.register(formbody, { bodyLimit: 32 * 1024, parser: readParameters })
   await app.register(browser)
   await app.register(pages)
+  await app.register(errors)
+  await app.register(sessions)
   await app.register(identityProviders, ports)
   await app.register(authorizationResponse)
 
@@ -94,6 +97,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
       await published.register(jwks)
     })
     await endpoints.register(authorize)
+    await endpoints.register(choose)
     await endpoints.register(login)
     await endpoints.register(callback)
     await endpoints.register(consent)

@@ -1,5 +1,6 @@
 import type { JSONWebKeySet, JWTPayload } from 'jose'
-import type { Entered, Grant, Kind, Records, SealedKind, SealedRecords, Used } from './records.ts'
+import type { Grant } from './protocol/grant.ts'
+import type { Entered, Kind, Records, SealedKind, SealedRecords, Used } from './records.ts'
 
 /** A secret that stands for a record: the site's mark and 256 random bits. It is the code, or the access token, itself. */
 export type Handle = string
@@ -10,8 +11,6 @@ export type Clock = () => number
 export type Ending = { session: Handle } | { token: string } | { sid: string }
 
 export interface Claim {
-  /** random for each HTTP request */
-  attempt: string
   client_id: string
   /** the token that is put in the same trip */
   grant: Grant
@@ -25,7 +24,7 @@ export interface Store {
   /** Keeps a record for so long; answers its handle. */
   put<K extends Kind> (kind: K, record: Records[K], seconds: number): Promise<Handle>
   /** The record, or undefined when there is none (any more); `slideSeconds` lets it live so long from now, `patienceMs` limits the wait. */
-  get<K extends Kind> (kind: K, handle: Handle, options?: { slideSeconds?: number, patienceMs?: number }): Promise<Records[K] | undefined>
+  get<K extends Kind> (kind: K, handle: Handle, options?: { slideSeconds?: number | undefined, patienceMs?: number | undefined }): Promise<Records[K] | undefined>
   /** Redeems a code once: the token for the one that wins, who won for every other. */
   claim (code: Handle, claim: Claim): Promise<{ access_token: Handle } | { used: Used }>
   /** Who redeemed a code that may be gone itself. */
@@ -33,7 +32,7 @@ export interface Store {
   /** Marks the end of something; a late put does not bring it back. */
   end (ending: Ending, seconds: number): Promise<void>
   /** Whether a `sid` was ended. */
-  ended (sid: string, options?: { patienceMs?: number }): Promise<boolean>
+  ended (sid: string, options?: { patienceMs?: number | undefined }): Promise<boolean>
   /** True for the first to say this name within so many seconds. */
   once (name: string, seconds: number): Promise<boolean>
   /** Notes that a session entered a client. */
@@ -92,7 +91,7 @@ export interface IdentityProvider {
   authorizationUrl (question: Question): Promise<URL>
   /** `callback` is the redirection as it arrived. @throws {OAuthError} provider_unavailable, provider_refused, provider_code_spent, provider_answer_invalid */
   identify (callback: URL, question: Question): Promise<Answer>
-  /** Where it logs out, when it has such a place. */
+  /** Where it logs out, when it has such a place and can say so soon. */
   endSessionUrl (logout: { id_token_hint?: string | undefined, post_logout_redirect_uri: string, state: string }): Promise<URL | undefined>
   close (): Promise<void>
 }

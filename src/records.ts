@@ -1,8 +1,7 @@
 import type { AuthorizationRequest } from './protocol/authorization-request.ts'
-import type { Identity } from './protocol/claims.ts'
 import type { Grant } from './protocol/grant.ts'
-
-export type { Grant }
+import type { Identification } from './protocol/identification.ts'
+import type { LogoutParameters } from './protocol/logout.ts'
 
 /** One try of one citizen to enter one service, kept sealed in a cookie of its own until the client has its code. */
 export interface Login {
@@ -21,22 +20,6 @@ export interface Login {
   exp: number
 }
 
-/** Who came back, while the citizen reads the information page: cut to what this client is sent and single sign-on needs. */
-export interface Identification {
-  idp: string
-  /** stands for the person at every provider; never leaves the gateway */
-  person: string
-  claims: Identity
-  acr: string
-  amr: string[]
-  /** NumericDate, seconds */
-  auth_time: number
-  /** for upstream logout: the provider's ID Token, where it has a logout */
-  id_token?: string
-  /** the session this came from, when single sign-on spared the citizen the provider */
-  sid?: string
-}
-
 /** Single sign-on: what lets the citizen into the next service. */
 export interface Session extends Omit<Identification, 'sid'> {
   sid: string
@@ -44,8 +27,8 @@ export interface Session extends Omit<Identification, 'sid'> {
   exp: number
 }
 
-/** Who redeemed a code, so that a second use is known: `attempt` tells a retry of the same HTTP request. */
-export interface Used { attempt: string, client_id: string, token: string }
+/** Who redeemed a code, and the digest of the token it gave, so that a second use is known and ends it. */
+export interface Used { client_id: string, token: string }
 
 /** A client that a session entered. */
 export interface Entered { client_id: string, at: number, /** names of the claims it was told */ claims: string[] }
@@ -65,9 +48,9 @@ export interface SealedRecords {
   login: Omit<Login, 'id' | 'exp'>
   identity: Identification | { handle: string }
   /** a logout that went on to the identity provider, in its `state` */
-  logout: { client_id?: string | undefined, post_logout_redirect_uri?: string | undefined, state?: string | undefined, clients: string[] }
+  logout: { client_id?: string | undefined, post_logout_redirect_uri?: string | undefined, state?: string | undefined, sid?: string | undefined }
   /** a POST of /session/end on its way to the same path by GET, or to our own form and back */
-  posted: Record<string, string>
+  posted: LogoutParameters
 }
 export type SealedKind = keyof SealedRecords
 
@@ -79,7 +62,7 @@ export const life = {
   /** what is left of a login for the back button */
   finished: 30 * 60,
   logout: 15 * 60,
-  posted: 60
+  posted: 15 * 60
 } as const
 
 /** Limits in bytes, as sent. */

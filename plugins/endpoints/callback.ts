@@ -3,14 +3,12 @@ import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import type { Answer } from '../../src/ports.ts'
 import { reaches } from '../../src/protocol/acr.ts'
-import { knownClaims, pick } from '../../src/protocol/claims.ts'
+import { claimsSent, knownClaims, pick } from '../../src/protocol/claims.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
-import { checkIdentification } from '../../src/protocol/identification.ts'
+import { checkIdentification, type Identification } from '../../src/protocol/identification.ts'
 import { personOfAccount, personOfPivot } from '../../src/protocol/subject.ts'
 import { loginOfState } from '../../src/protocol/upstream.ts'
-import { life, type Identification, type Login } from '../../src/records.ts'
-import { clientOf } from '../browser.ts'
-import { questionOf } from '../questions.ts'
+import { life, type Login } from '../../src/records.ts'
 
 const schema = { params: Type.Object({ idp: Type.String({ maxLength: 32 }) }), querystring: Type.Object({ state: Type.Optional(Type.String({ maxLength: 128 })) }) }
 
@@ -22,7 +20,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const login = request.openLogin(loginOfState(request.query.state)?.id)  // the sealed cookie of this very login
     const { idp, sentAt = 0 } = login
     if (idp === undefined || idp !== request.params.idp) throw new OAuthError('login_elsewhere', 'this answer is not from the provider the login is at')
-    const question = questionOf(app, { ...login, idp })
+    const question = app.questionFor({ ...login, idp })
     if (question.state !== request.query.state) throw new OAuthError('login_elsewhere', 'state: not what this login asked with')
     const onward = app.ownAddress('/consent', login)
     if ((await request.findIdentification(login))?.idp === idp) return reply.redirect(onward, 303)  // called back twice: no call is made
@@ -33,7 +31,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const facts = checkIdentification(answer, { ...login.request, sentAt, now: app.now() }, provider, app.configuration.levels.levels, settings.identity.required_claims)
     const identification = identified(login, idp, answer, facts)
 
-    if (clientOf(app, login).consent === 'skip' && !login.request.prompt?.includes('consent')) return reply.returnToClient(login, identification)
+    if (!app.informs(login)) return reply.redirect(await reply.issueCode(login, identification), 303)
     await reply.keepIdentification(login, identification)
     return reply.redirect(onward, 303)
   })
@@ -46,7 +44,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     return {
       idp,
       person: settings.identity.subject === 'pivot' ? personOfPivot(subject, claims) : personOfAccount(subject, issuer, sub),
-      claims: pick(claims, shared ? knownClaims : app.claimsSent(login, 'everywhere')),
+      claims: pick(claims, shared ? knownClaims : claimsSent(login.request)),
       ...facts,
       ...(id_token === undefined ? {} : { id_token })
     }

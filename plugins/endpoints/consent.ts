@@ -4,52 +4,53 @@ import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { consentPage } from '../../src/pages/consent.ts'
 import { parameter } from '../../src/protocol/authorization-request.ts'
-import { pick } from '../../src/protocol/claims.ts'
+import { claimsSent, isAnonymous, pick } from '../../src/protocol/claims.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
-import type { Identification, Login } from '../../src/records.ts'
-import { clientOf } from '../browser.ts'
+import type { Identification } from '../../src/protocol/identification.ts'
+import type { Login } from '../../src/records.ts'
 
+const querystring = Type.Object({ login: parameter(64), missing: parameter(8), lang: parameter(8) })
 const body = Type.Object({ login: parameter(64), decision: Type.Enum(['continue', 'refuse']), consent: parameter(8) })
 
 /** Information page: the citizen reads who came back and what will be sent to whom, and agrees; the server checks. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.get('/consent', { schema: { querystring: Type.Object({ login: parameter(64), missing: parameter(8), lang: parameter(8) }) }, config: { audience: 'citizen' } }, async (request, reply) => {
+  app.get('/consent', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) => {
     const login = request.openLogin(request.query.login)
     return show(request, reply, login, await request.openIdentification(login), request.query.missing === 'consent')
   })
 
-  app.post('/consent', { schema: { body }, config: { audience: 'citizen' } }, async (request, reply) => {
+  app.post('/consent', { schema: { body }, config: { audience: 'citizen', ownForm: true } }, async (request, reply) => {
     request.refuseForeignForm()
     const { login: id, decision, consent } = request.body
     const login = request.openLogin(id)
     if (decision === 'refuse') {
-      reply.finish(login)
+      reply.endLogin(login)
       throw new OAuthError('citizen_refused', 'the citizen refused')
     }
     const identification = await request.openIdentification(login)
     // answered by a redirect: a page that a form left behind cannot be gone back to
-    if (clientOf(app, login).consent === 'required' && consent !== 'yes') return reply.redirect(app.ownAddress('/consent', login, { missing: 'consent' }), 303)
-    return reply.returnToClient(login, identification)
+    if (app.clientOf(login).consent === 'required' && consent !== 'yes') return reply.redirect(app.ownAddress('/consent', login, { missing: 'consent' }), 303)
+    return reply.redirect(await reply.issueCode(login, identification), 303)
   })
 
   function show (request: FastifyRequest, reply: FastifyReply, login: Login, { idp, claims, amr }: Identification, missingConsent: boolean) {
-    const client = clientOf(app, login)
-    const { redirect_uri, scopes } = login.request
-    const sent = app.claimsSent(login, 'everywhere')
+    const client = app.clientOf(login)
+    const { redirect_uri } = login.request
+    const sent = claimsSent(login.request)
     // Chromium applies it to the redirects that follow, also to those of the client; plain http is for development
     reply.formTarget = `'self' https:${redirect_uri.startsWith('http:') ? ` ${new URL(redirect_uri).origin}` : ''}`
     return reply.page(consentPage(request.pageContext(app.ownAddress('/consent', login)), {
       client: app.party(client),
       provider: app.party(app.providerRegistration(idp)),
       claims: pick({ ...claims, idp_id: idp, amr }, sent),
-      anonymous: sent.size === 0 && scopes.length === 1,
+      anonymous: isAnonymous(sent),
       consentRequired: client.consent === 'required',
       missingConsent,
       login: login.id,
-      service: client.client_id,
-      chooseHref: request.chooserHref(login)
+      client_id: client.client_id,
+      chooseHref: app.ownAddress('/choose', login)
     }))
   }
 }
 
-export default fp(plugin, { name: 'consent', encapsulate: true, dependencies: ['pages', 'authorization-response'] })
+export default fp(plugin, { name: 'consent', encapsulate: true, dependencies: ['pages', 'clients', 'identity-providers', 'authorization-response'] })

@@ -3,8 +3,6 @@ import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { parameter } from '../../src/protocol/authorization-request.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
-import { questionOf } from '../questions.ts'
-import { clientOf } from '../browser.ts'
 
 const schema = { params: Type.Object({ idp: Type.String({ maxLength: 32 }) }), querystring: Type.Object({ login: parameter(64), client_id: parameter(64), lang: parameter(8) }) }
 
@@ -13,11 +11,11 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   app.get('/login/:idp', { schema, config: { audience: 'citizen' } }, async (request, reply) => {
     const { idp } = request.params
     const login = request.openLogin(request.query.login)
-    const obstacle = app.obstacleTo(idp, clientOf(app, login), login.request.acr)
+    const obstacle = app.obstacleTo(idp, app.clientOf(login), login.request.acr)
     if (obstacle !== undefined) throw new OAuthError(obstacle, 'this identity provider cannot be chosen now')
 
     const chosen = { ...login, idp, sentAt: app.now() }
-    const url = await app.identityProvider(idp).authorizationUrl(questionOf(app, chosen))
+    const url = await app.identityProvider(idp).authorizationUrl(app.questionFor(chosen))
 
     return reply.keepLogin(chosen).dropIdentification(login).redirect(url.href, 303)
   })

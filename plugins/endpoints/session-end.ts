@@ -2,14 +2,13 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
-import { inTime } from '../../src/adapters/in-time.ts'
 import type { Client } from '../../src/config/load.ts'
 import { loggedOutPage } from '../../src/pages/logged-out.ts'
 import { logOutPage } from '../../src/pages/log-out.ts'
 import { parameter } from '../../src/protocol/authorization-request.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { checkLogoutAddress, leavingClient, LogoutParameters } from '../../src/protocol/logout.ts'
-import { withParameters } from '../../src/protocol/redirect.ts'
+import { homeOf, withParameters } from '../../src/protocol/redirect.ts'
 import { clientSessionId } from '../../src/protocol/subject.ts'
 import { life, type SealedRecords, type Session } from '../../src/records.ts'
 
@@ -26,7 +25,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   app.get('/session/end', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) => {
     const parameters = open('posted', request.query.posted) ?? request.query
     const logout = await read(parameters)
-    request.service = logout.client ?? null
+    request.cameFrom = logout.client ?? null
+    request.uiLocales = parameters.ui_locales ?? ''
     const session = await currentSession(request, reply)
     if (session === undefined) return goOn(request, reply.dropSession(), afterwards(logout))
     const known = logout.client !== undefined && logout.sid === clientSessionId(app.configuration.keys.subject, session.sid, logout.client.client_id)
@@ -35,8 +35,9 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
   // by a client across sites, which brings no cookies: sealed, and on by GET. Or our own form, which asked the citizen.
   app.post('/session/end', { schema: { body }, config: { audience: 'citizen' } }, async (request, reply) => {
-    const { posted, decision, ...parameters } = request.body
+    const { posted, decision, id_token_hint, client_id, post_logout_redirect_uri, state, ui_locales } = request.body
     if (decision === undefined) {
+      const parameters = { id_token_hint, client_id, post_logout_redirect_uri, state, ui_locales }
       await read(parameters)
       const sealed = seal('posted', parameters, life.posted)
       if (sealed.length > longestAddress) throw new OAuthError('logout_request_invalid', 'id_token_hint: too large to be carried on, expected a GET or fewer parameters')
@@ -45,10 +46,10 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     request.refuseForeignForm()
     const asked = open(formOf(request), posted)
     // made for another session, or too long ago: ask again, unless it has already been done
-    if (asked === undefined) return request.sessionHandle() === '' ? goOn(request, reply, { clients: [] }) : reply.redirect(`${base}/session/end`, 303)
+    if (asked === undefined) return request.sessionHandle() === '' ? goOn(request, reply, {}) : reply.redirect(`${base}/session/end`, 303)
     const logout = await read(asked)
-    request.service = logout.client ?? null
-    if (decision === 'stay') return reply.redirect(logout.client === undefined ? `${base}/session/end` : app.homeOf(logout.client), 303)
+    request.cameFrom = logout.client ?? null
+    if (decision === 'stay') return reply.redirect(logout.client === undefined ? `${base}/session/end` : homeOf(logout.client), 303)
     const session = await currentSession(request, reply)
     return session === undefined ? goOn(request, reply.dropSession(), afterwards(logout)) : end(request, reply, logout, session)
   })
@@ -57,13 +58,13 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   app.get('/session/ended', { schema: { querystring: Type.Object({ state: parameter(8000), lang: parameter(8) }) }, config: { audience: 'citizen' } }, async (request, reply) => {
     const { state } = request.query
     const onward = state === undefined ? undefined : app.sealer.open('logout', 'state', state)?.record
-    request.service = app.client(onward?.client_id) ?? null
+    request.cameFrom = app.client(onward?.client_id) ?? null
     if (onward === undefined && request.sessionHandle() !== '') return reply.redirect(`${base}/session/end`, 303)  // no link may say that it ended
-    return goOn(request, reply, onward ?? { clients: [] })
+    return goOn(request, reply, onward ?? {})
   })
 
-  const seal = (place: string, parameters: LogoutParameters, seconds: number) => app.sealer.seal('posted', place, parameters as Record<string, string>, app.now() + seconds)
-  const open = (place: string, posted: string | undefined) => posted === undefined ? undefined : app.sealer.open('posted', place, posted)?.record as LogoutParameters | undefined
+  const seal = (place: string, parameters: LogoutParameters, seconds: number) => app.sealer.seal('posted', place, parameters, app.now() + seconds)
+  const open = (place: string, posted: string | undefined) => posted === undefined ? undefined : app.sealer.open('posted', place, posted)?.record
   /** Our form is good in the browser that it was shown in. */
   const formOf = (request: FastifyRequest) => `form ${request.sessionHandle()}`
 
@@ -74,8 +75,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   }
 
   async function currentSession (request: FastifyRequest, reply: FastifyReply) {
-    const handle = request.sessionHandle()
-    return handle === '' ? undefined : recorded(reply, app.store.get('session', handle))
+    return request.sessionHandle() === '' ? undefined : (await recorded(reply, request.findSession()))?.session
   }
 
   /** When the store cannot say or keep it, the browser's cookies go all the same, and the citizen is told. */
@@ -88,34 +88,34 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
   /** Ends here first: the cookies and the session, whatever the provider does; then there, if it has a logout and is up. */
   async function end (request: FastifyRequest, reply: FastifyReply, logout: Logout, { sid, idp, id_token }: Session) {
-    const [entered] = await recorded(reply, Promise.all([
-      app.store.entered(sid),
+    await recorded(reply, Promise.all([
       app.store.end({ sid }, life_seconds + longestToken),
       app.store.end({ session: request.sessionHandle() }, life_seconds)
     ]))
     reply.dropSession()
-    const others = entered.filter(({ client_id }) => client_id !== logout.client?.client_id).map(({ client_id }) => app.client(client_id)?.title).filter(title => title !== undefined)
-    const onward = afterwards(logout, others)
-    const upstream = await upstreamLogout(idp, { id_token_hint: id_token, post_logout_redirect_uri: `${issuer}/session/ended`, state: app.sealer.seal('logout', 'state', onward, app.now() + life.logout) })
+    const onward = { ...afterwards(logout), sid }
+    const question = { id_token_hint: id_token, post_logout_redirect_uri: `${issuer}/session/ended`, state: sealOnward(onward) }
+    const upstream = app.configuration.identityProviders.has(idp) ? await app.identityProvider(idp).endSessionUrl(question) : undefined
     return upstream === undefined ? goOn(request, reply, onward) : reply.redirect(upstream.href, 303)
   }
 
-  /** Where the provider logs out; a provider that is gone, down or slow to say does not keep the citizen. */
-  async function upstreamLogout (idp: string, logout: { id_token_hint?: string | undefined, post_logout_redirect_uri: string, state: string }) {
-    try { return await inTime(patienceMs, app.identityProvider(idp).endSessionUrl(logout), () => new OAuthError('provider_unavailable', 'the identity provider took too long')) } catch { return undefined }
-  }
-
-  function afterwards ({ client, post_logout_redirect_uri, state }: Logout, clients: string[] = []): SealedRecords['logout'] {
-    return { client_id: client?.client_id, post_logout_redirect_uri, state, clients }
-  }
+  const afterwards = ({ client, post_logout_redirect_uri, state }: Logout): SealedRecords['logout'] => ({ client_id: client?.client_id, post_logout_redirect_uri, state })
+  const sealOnward = (onward: SealedRecords['logout']) => app.sealer.seal('logout', 'state', onward, app.now() + life.logout)
 
   /** To the client's address, checked again against the configuration in force, or to a page of ours. */
-  function goOn (request: FastifyRequest, reply: FastifyReply, { client_id, post_logout_redirect_uri, state, clients }: SealedRecords['logout']) {
+  async function goOn (request: FastifyRequest, reply: FastifyReply, onward: SealedRecords['logout']) {
+    const { client_id, post_logout_redirect_uri, state, sid } = onward
     const client = app.client(client_id)
     if (post_logout_redirect_uri !== undefined && client?.post_logout_redirect_uris.includes(post_logout_redirect_uri)) {
       return reply.redirect(withParameters(post_logout_redirect_uri, { state }), 303)
     }
-    return reply.page(loggedOutPage(request.pageContext(`${base}/session/ended`), { clients, ...(client === undefined ? {} : { back: { href: app.homeOf(client), title: client.title } }) }))
+    // where the citizen may still be logged in: good to know, not worth a failure
+    const entered = sid === undefined ? [] : await app.store.entered(sid).catch(() => [])
+    const clients = entered.filter(other => other.client_id !== client_id).map(other => app.client(other.client_id)?.title).filter(title => title !== undefined)
+    return reply.page(loggedOutPage(request.pageContext(`${base}/session/ended?state=${sealOnward(onward)}`), {
+      clients,
+      ...(client === undefined ? {} : { back: { href: homeOf(client), title: client.title } })
+    }))
   }
 
   /** A logout that does not prove to come from this session asks first (RP-Initiated Logout §2). */
@@ -133,9 +133,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
 /** Seconds: no access token outlives them. */
 const longestToken = 600
-/** Milliseconds that a citizen who logs out waits for a provider's metadata. */
-const patienceMs = 500
 /** Characters that every proxy takes in an address. */
 const longestAddress = 7000
 
-export default fp(plugin, { name: 'session-end', encapsulate: true, dependencies: ['pages', 'identity-providers', 'signer'] })
+export default fp(plugin, { name: 'session-end', encapsulate: true, dependencies: ['pages', 'clients', 'sessions', 'identity-providers', 'signer'] })

@@ -1,6 +1,4 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { randomBytes } from 'node:crypto'
-import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import type { Client } from '../../src/config/load.ts'
@@ -36,16 +34,19 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     if (code === undefined) throw new OAuthError('request_malformed', 'code: expected')
 
     const grant = await app.store.get('code', code)
-    if (grant === undefined) throw await spent(request, client, await app.store.usedBy(code))
-    try { checkGrant(grant, { client_id: client.client_id, redirect_uri, code_verifier }) } catch (error) {
-      if (grant.client_id !== client.client_id) request.event('code_of_another_client', { login: grant.login, client_id: client.client_id, outcome: 'refused' })
-      throw error
-    }
+    if (grant === undefined) throw await spent(client, await app.store.usedBy(code))
+    request.loginId = grant.login
+    checkGrant(grant, { client_id: client.client_id, redirect_uri, code_verifier })
 
-    const { access_token_seconds, id_token_seconds, id_token_signed_response_alg } = client
+    const { code_seconds, access_token_seconds, id_token_seconds, id_token_signed_response_alg } = client
     if (await app.store.ended(grant.sid)) throw new OAuthError('code_invalid', 'code: its session has ended')
-    const claim = await app.store.claim(code, { attempt: randomBytes(16).toString('base64url'), client_id: client.client_id, grant, tokenSeconds: access_token_seconds, usedSeconds: usedSeconds(client) })
-    if ('used' in claim) throw await spent(request, client, claim.used)
+    const claim = await app.store.claim(code, {
+      client_id: client.client_id,
+      grant,
+      tokenSeconds: access_token_seconds,
+      usedSeconds: Math.max(code_seconds, access_token_seconds)         // a claim is remembered as long as the code or its token lives
+    })
+    if ('used' in claim) throw await spent(client, claim.used)
 
     const { access_token } = claim
     const claims = idTokenClaims(grant, { issuer, now: app.now(), lifeSeconds: id_token_seconds, access_token, secret: app.configuration.keys.subject })
@@ -57,16 +58,12 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   /** A code that is not there, or was redeemed: a second use by the client that redeemed it ends what it gave (RFC 6749 §4.1.2). */
-  async function spent (request: FastifyRequest, client: Client, used: Used | undefined) {
+  async function spent (client: Client, used: Used | undefined) {
     if (used === undefined) return new OAuthError('code_unknown', 'code: unknown or expired')
-    request.event('code_replayed', { client_id: client.client_id, outcome: 'refused' })
     if (used.client_id !== client.client_id) return new OAuthError('code_of_another_client', 'code: issued to another client')
     await app.store.end({ token: used.token }, client.access_token_seconds)
     return new OAuthError('code_replayed', 'code: already used')
   }
 }
-
-/** A claim is remembered as long as the code or its token lives. */
-const usedSeconds = ({ code_seconds, access_token_seconds }: Client) => Math.max(code_seconds, access_token_seconds)
 
 export default fp(plugin, { name: 'token', encapsulate: true, dependencies: ['clients', 'store', 'signer'] })

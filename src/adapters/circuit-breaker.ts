@@ -13,11 +13,12 @@ export interface BreakerOptions {
   callbackTimeoutMs: number
 }
 
+const logoutPatienceMs = 500
 const tooLong = () => new OAuthError('provider_unavailable', 'the identity provider took too long')
 
 /**
  * A circuit breaker around one identity provider. It counts `provider_unavailable` only, never a citizen's refusal, and gates leaving only: a citizen who comes back is always
- * heard, and a good answer closes it.
+ * heard. What decides whether it closes is its own trial after a pause, not one good answer of a provider that is half sick.
  */
 export function guarded (provider: IdentityProvider, options: BreakerOptions): IdentityProvider {
   const breaker = new CircuitBreaker<[() => Promise<any>], any>(async call => call(), {
@@ -34,9 +35,7 @@ export function guarded (provider: IdentityProvider, options: BreakerOptions): I
     try { return await breaker.fire(call) } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EOPENBREAKER') throw error
     }
-    const answer = await call()
-    breaker.close()
-    return answer
+    return call()
   }
 
   return {
@@ -51,7 +50,11 @@ export function guarded (provider: IdentityProvider, options: BreakerOptions): I
 
     identify: (callback, question) => watched(() => inTime(options.callbackTimeoutMs, provider.identify(callback, question), tooLong)),
 
-    async endSessionUrl (logout) { return breaker.opened ? undefined : provider.endSessionUrl(logout) },
+    /** Where it logs out; a provider that is down or slow to say keeps nobody who logs out. */
+    async endSessionUrl (logout) {
+      if (breaker.opened) return undefined
+      return inTime(logoutPatienceMs, provider.endSessionUrl(logout), tooLong).catch(() => undefined)
+    },
 
     async close () {
       breaker.shutdown()

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { OAuthError } from '../protocol/errors.ts'
 import type { Store } from '../ports.ts'
-import type { Entered, Kind, Used } from '../records.ts'
+import type { Entered, Kind, Records, Used } from '../records.ts'
 import { inTime } from './in-time.ts'
 import { digestOf, isHandle, newHandle, openUnder, sealUnder } from './handles.ts'
 
@@ -42,23 +42,21 @@ export function recordStore (cells: Cells, { site }: { site: string }): Store {
       return handle
     },
 
-    async get<K extends Kind> (kind: K, handle: string, { slideSeconds, patienceMs }: { slideSeconds?: number, patienceMs?: number } = {}) {
+    async get<K extends Kind> (kind: K, handle: string, { slideSeconds, patienceMs }: { slideSeconds?: number | undefined, patienceMs?: number | undefined } = {}) {
       if (!isHandle(handle)) return undefined
       const kept = await within(patienceMs, cells.get(nameOf(kind, handle), slideSeconds))
-      return kept === null || kept === endedMark ? undefined : open(handle, kind, kept) as never
+      return kept === null || kept === endedMark ? undefined : open(handle, kind, kept) as Records[K]
     },
 
-    async claim (code, { attempt, client_id, grant, tokenSeconds, usedSeconds }) {
+    async claim (code, { client_id, grant, tokenSeconds, usedSeconds }) {
       const access_token = newHandle(site)
-      const use: Used = { attempt, client_id, token: digestOf(access_token) }
+      const kept = sealUnder(code, 'used', { client_id, token: digestOf(access_token) } satisfies Used)
       const [before] = await Promise.all([
-        cells.swapNew(nameOf('used', code), sealUnder(code, 'used', use), usedSeconds),
+        cells.swapNew(nameOf('used', code), kept, usedSeconds),
         cells.swapNew(nameOf('token', access_token), sealUnder(access_token, 'token', grant), tokenSeconds)
       ])
-      if (before === null) return { access_token }
-      const used = open(code, 'used', before) as Used
-      // the same request tried again after an ambiguous time-out: it was this very claim that won
-      return used.attempt === attempt && used.token === use.token ? { access_token } : { used }
+      // its own value is there when the same write was sent again after an ambiguous time-out: it was this very claim that won
+      return before === null || before === kept ? { access_token } : { used: open(code, 'used', before) as Used }
     },
 
     async usedBy (code) {

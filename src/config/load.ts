@@ -276,7 +276,6 @@ function meaningOf (settings: Settings, clients: Array<Named<Client>>, providers
     for (const [name, value] of Object.entries(provider.endpoints ?? {})) if (typeof value === 'string') secure(file, `/endpoints/${name}`, value)
     all(file, '/acr_values', provider.acr_values, levels, 'one of the levels in passerelle.yaml')
     if (!provider.scopes.includes('openid')) say(file, '/scopes', 'expected openid among them')
-    if (provider.state === 'maintenance' && provider.maintenance === undefined) provider.maintenance = {}
   }
   return problems
 }

@@ -7,15 +7,15 @@ export interface Consent {
   provider: Party
   /** What will be sent, as it will be sent. */
   claims: Record<string, unknown>
-  /** Only `sub` is asked for. */
+  /** Nobody is named by what is sent. */
   anonymous: boolean
   consentRequired: boolean
   /** The form came without the box ticked. */
   missingConsent: boolean
   /** Which login the form speaks of. */
   login: string
-  /** The service's client_id, so that the way back to it is known even where the login is lost. */
-  service: string
+  /** So that the way back to the service is known even where the login is lost. */
+  client_id: string
   chooseHref: string
 }
 
@@ -38,7 +38,7 @@ ${rows}</dl>`}
 ${!nameless && html`<p class="quiet">${text.identifier}</p>`}
 <form method="post" action="${context.base}/consent">
 <input type="hidden" name="login" value="${data.login}">
-<input type="hidden" name="client" value="${data.service}">
+<input type="hidden" name="client" value="${data.client_id}">
 ${data.consentRequired && checkbox(context, data, rows.length > 0)}
 <p class="actions">
 <button class="main" id="continue" name="decision" value="continue">${text.continue}</button>

@@ -8,13 +8,12 @@ export interface LogOut {
   action: string
   /** Hidden inputs of the form. */
   fields: Record<string, string>
-  returnHref?: string
 }
 
 /** The page that asks the citizen to confirm a logout (OpenID Connect RP-Initiated Logout §2). */
 export function logOutPage (context: PageContext, data: LogOut): string {
-  const { logOut: text, returnTo, returnToService } = messages[context.language]
-  const { client, returnHref } = data
+  const { logOut: text } = messages[context.language]
+  const { client } = data
 
   return layout(context, [text.heading, client?.title], html`
 ${client && html`<p class="party">${emblem(client)}<bdi>${client.title}</bdi></p>`}
@@ -24,8 +23,7 @@ ${client && html`<p class="party">${emblem(client)}<bdi>${client.title}</bdi></p
 ${Object.entries(data.fields).map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}">\n`)}
 <p class="actions">
 <button class="main" id="log-out" name="decision" value="log-out">${text.logOut}</button>
-<button id="stay" name="decision" value="stay">${text.stay}</button>
+${client && html`<button id="stay" name="decision" value="stay">${text.stay}</button>`}
 </p>
-</form>
-${returnHref !== undefined && html`<p><a class="plain" id="return" href="${returnHref}">${client ? returnTo(client.title) : returnToService}</a></p>`}`)
+</form>`)
 }

@@ -1,7 +1,7 @@
 /**
  * Every failure, one row each: the OAuth error code (RFC 6749, RFC 6750, OpenID Connect), the HTTP status where the
  * answer is ours, the code that a citizen reads to the help desk, and the text of the page. The failure's name is also the metric label and the
- * log field. `notice` marks the failures after which a login goes back to the chooser with its request intact.
+ * log field. `security` writes a security event. `notice` marks the failures after which a login goes back to the chooser with its request intact.
  */
 export const failures = {
   // the request of a client
@@ -30,6 +30,7 @@ export const failures = {
   login_expired: { error: 'invalid_request', status: 400, citizen: 'B05', page: 'login_lost', notice: 'login_expired' },
   login_elsewhere: { error: 'invalid_request', status: 400, citizen: 'B06', page: 'login_lost', notice: 'login_elsewhere' },
   identity_expired: { error: 'invalid_request', status: 400, citizen: 'B07', page: 'login_lost', notice: 'identity_expired' },
+  form_malformed: { error: 'invalid_request', status: 400, citizen: 'B11', page: 'unexpected' },
   form_cross_site: { error: 'invalid_request', status: 403, citizen: 'B08', page: 'forbidden_form' },
   login_finished: { error: 'invalid_request', status: 409, citizen: 'B10', page: 'finished' },
   account_unknown: { error: 'login_required', status: 400, citizen: 'B09', page: 'service_mistake' },
@@ -48,12 +49,12 @@ export const failures = {
   identity_incomplete: { error: 'access_denied', status: 403, citizen: 'C10', page: 'unexpected', notice: 'identity_incomplete' },
 
   // the client's own calls
-  client_authentication_failed: { error: 'invalid_client', status: 401, citizen: 'D01', page: 'unexpected' },
+  client_authentication_failed: { error: 'invalid_client', status: 401, citizen: 'D01', page: 'unexpected', security: true },
   grant_type_unsupported: { error: 'unsupported_grant_type', status: 400, citizen: 'D02', page: 'unexpected' },
   code_unknown: { error: 'invalid_grant', status: 400, citizen: 'D03', page: 'unexpected' },
-  code_of_another_client: { error: 'invalid_grant', status: 400, citizen: 'D04', page: 'unexpected' },
+  code_of_another_client: { error: 'invalid_grant', status: 400, citizen: 'D04', page: 'unexpected', security: true },
   code_invalid: { error: 'invalid_grant', status: 400, citizen: 'D05', page: 'unexpected' },
-  code_replayed: { error: 'invalid_grant', status: 400, citizen: 'D06', page: 'unexpected' },
+  code_replayed: { error: 'invalid_grant', status: 400, citizen: 'D06', page: 'unexpected', security: true },
   token_missing: { error: 'invalid_token', status: 401, citizen: 'D07', page: 'unexpected' },
   token_invalid: { error: 'invalid_token', status: 401, citizen: 'D08', page: 'unexpected' },
 
@@ -68,7 +69,7 @@ export const failures = {
   body_too_large: { error: 'invalid_request', status: 413, citizen: 'Y05', page: 'too_large' },
   media_type_unsupported: { error: 'invalid_request', status: 415, citizen: 'Y06', page: 'service_mistake' },
   unexpected: { error: 'server_error', status: 500, citizen: 'Y99', page: 'unexpected' }
-} as const satisfies Record<string, { error: string, status: number, citizen: string, page: string, notice?: string }>
+} as const satisfies Record<string, { error: string, status: number, citizen: string, page: string, notice?: string, security?: true }>
 
 export type Failure = keyof typeof failures
 
@@ -88,7 +89,7 @@ export class OAuthError extends Error {
     this.failure = failure
   }
 
-  get row (): { error: string, status: number, citizen: string, page: string, notice?: string } { return failures[this.failure] }
+  get row (): { error: string, status: number, citizen: string, page: string, notice?: string, security?: true } { return failures[this.failure] }
 }
 
 /** The members of an error response (RFC 6749 §4.1.2.1, §5.2): the description has only the characters that are allowed there. */

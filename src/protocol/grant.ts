@@ -1,6 +1,10 @@
-import { createHash } from 'node:crypto'
-import type { Identity } from './claims.ts'
+import { createHash, type KeyObject } from 'node:crypto'
+import { reportedAcr } from './acr.ts'
+import type { AuthorizationRequest } from './authorization-request.ts'
+import { claimsSent, pick, type Identity } from './claims.ts'
 import { OAuthError } from './errors.ts'
+import type { Identification } from './identification.ts'
+import { pairwiseSubject } from './subject.ts'
 
 /** What a code stands for, and then its access token: everything the client will be told. */
 export interface Grant {
@@ -22,6 +26,37 @@ export interface Grant {
   auth_time: number
   idp: string
   sid: string
+}
+
+interface Parties {
+  levels: readonly string[]
+  /** what tells the client's `sub` from other clients' */
+  sector: string
+  /** the secret behind `sub` */
+  secret: KeyObject
+}
+
+/** What a client will be told of who came back, cut to what it asked for. @throws {OAuthError} account_unknown */
+export function grantOf (request: AuthorizationRequest, { person, claims, acr, amr, auth_time, idp, sid }: Identification, { levels, sector, secret }: Parties): Omit<Grant, 'login' | 'sid'> {
+  const { client_id, redirect_uri, scopes, code_challenge, nonce, idTokenClaims } = request
+  const sub = pairwiseSubject(secret, person, sector)
+  if (request.sub !== undefined && request.sub !== sub) throw new OAuthError('account_unknown', 'sub: another account was asked for')
+  const all = { ...claims, idp_id: idp, amr }
+  return {
+    client_id,
+    redirect_uri,
+    scopes,
+    ...(code_challenge === undefined ? {} : { code_challenge }),
+    ...(nonce === undefined ? {} : { nonce }),
+    sub,
+    claims: pick(all, claimsSent(request, 'userinfo')),
+    ...(idTokenClaims === undefined ? {} : { idTokenClaims: pick(all, new Set(idTokenClaims)) }),
+    // a session lets in at the level that was asked: more was not shown this time
+    acr: reportedAcr(levels, sid === undefined ? acr : request.acr, request.essentialAcr),
+    amr,
+    auth_time,
+    idp
+  }
 }
 
 /** What a token request says of its grant (RFC 6749 §4.1.3, RFC 7636 §4.5). */

@@ -5,6 +5,22 @@ import { OAuthError } from './errors.ts'
 /** Seconds by which a provider's clock may differ from ours. */
 export const clockTolerance = 60
 
+/** Who came back and how, as it is kept while the citizen reads the information page, and as a session keeps it. */
+export interface Identification {
+  idp: string
+  /** stands for the person at every provider; never leaves the gateway */
+  person: string
+  claims: Identity
+  acr: string
+  amr: string[]
+  /** NumericDate, seconds */
+  auth_time: number
+  /** for upstream logout: the provider's ID Token, where it has a logout */
+  id_token?: string
+  /** the session this came from, when single sign-on spared the citizen the provider */
+  sid?: string
+}
+
 interface Answered { claims: Identity, acr?: unknown, amr?: unknown, auth_time?: unknown }
 interface Asked {
   /** the level wanted */

@@ -4,3 +4,6 @@ export function withParameters (address: string, parameters: Record<string, stri
   if (added === '') return address
   return `${address}${address.includes('?') ? '&' : '?'}${added}`
 }
+
+/** Where a service begins: its home page, else the origin of its address. */
+export const homeOf = ({ client_uri, redirect_uris }: { client_uri?: string | undefined, redirect_uris: readonly string[] }) => client_uri ?? `${new URL(redirect_uris[0]!).origin}/`

@@ -29,4 +29,4 @@ export const pairwiseSubject = (secret: KeyObject, person: string, sector: strin
 export const clientSessionId = (secret: KeyObject, sid: string, client_id: string) => keyed(secret, 'sid', sid, client_id)
 
 /** What tells us, and only us, which client a login was for: it stands in the `state` that identity providers see. */
-export const serviceMark = (secret: KeyObject, login: string, client_id: string) => keyed(secret, 'service', login, client_id).slice(0, 11)
+export const clientMark = (secret: KeyObject, login: string, client_id: string) => keyed(secret, 'service', login, client_id).slice(0, 11)

@@ -1,19 +1,19 @@
 import { createHmac } from 'node:crypto'
 
-/** 22 characters of the login's id, 16 that tell the provider apart, 11 that tell us the service. */
+/** 22 characters of the login's id, 16 that tell the provider apart, 11 that tell us the client. */
 const form = /^([A-Za-z0-9_-]{22})\.[A-Za-z0-9_-]{16}\.([A-Za-z0-9_-]{11})$/
 
 /**
  * What one login asks of one identity provider: derived (HKDF-Expand, RFC 5869 §2.3, one block), so that a double click asks the same
  * question and nothing but the login's secret has to be kept.
  */
-export function upstreamOf (login: { id: string, secret: string }, idp: string, service: string) {
+export function upstreamOf (login: { id: string, secret: string }, idp: string, mark: string) {
   const derive = (what: string) => createHmac('sha256', Buffer.from(login.secret, 'base64url')).update(`passerelle upstream ${what} ${idp}\u0001`).digest('base64url')
-  return { state: `${login.id}.${derive('state').slice(0, 16)}.${service}`, nonce: derive('nonce'), code_verifier: derive('code_verifier') }
+  return { state: `${login.id}.${derive('state').slice(0, 16)}.${mark}`, nonce: derive('nonce'), code_verifier: derive('code_verifier') }
 }
 
-/** The login that a `state` of ours names, and the mark of its service; undefined for any other text. */
+/** The login that a `state` of ours names, and the mark of its client; undefined for any other text. */
 export function loginOfState (state: string | undefined) {
-  const [, id, service] = form.exec(state ?? '') ?? []
-  return id === undefined || service === undefined ? undefined : { id, service }
+  const [, id, mark] = form.exec(state ?? '') ?? []
+  return id === undefined || mark === undefined ? undefined : { id, mark }
 }

@@ -109,7 +109,7 @@ t.test('open, nobody is sent there, and the provider is not asked', async t => {
   t.equal(state.ends, ends)
 })
 
-t.test('open, a citizen who comes back is heard, and a good answer closes it', async t => {
+t.test('open, a citizen who comes back is heard, and one good answer of a provider that is half sick does not close it', async t => {
   const { state, breaker, open, fails, answers } = desk(t)
   await open()
   const before = state.calls
@@ -122,8 +122,7 @@ t.test('open, a citizen who comes back is heard, and a good answer closes it', a
 
   t.equal(await answers(), good)
   t.equal(state.calls, before + 3)
-  t.equal(breaker.available(), true)
-  t.ok(await breaker.authorizationUrl(question))
+  t.equal(breaker.available(), false)
 })
 
 t.test('after its pause it lets citizens leave again, and their way back decides', async t => {

@@ -57,14 +57,14 @@ t.test('a dump of Redis names nobody, and opens nothing', { buffered: true }, as
   const code = await store.put('code', grant, 30)
   const session = await store.put('session', sessionOf({ claims, sid: grant.sid, person: 'person-0123456789', id_token: 'eyJhbGciOiJSUzI1NiJ9.e30.c2ln' }), 30)
   const identity = await store.put('identity', identificationOf({ claims }), 30)
-  const { access_token } = await store.claim(code, claimOf(grant, { attempt: 'attempt-0123456789' })) as { access_token: string }
+  const { access_token } = await store.claim(code, claimOf(grant)) as { access_token: string }
   await store.enter(grant.sid, { client_id: grant.client_id, at: 1, claims: ['family_name'] }, 30)
   await store.once(`jti ${name}`, 30)
   await store.end({ sid: grant.sid }, 30)
 
   const kept = await redis.allValues()
   t.equal(kept.length, 8, 'code, session, identity, used, token, entered, once, ended')
-  for (const secret of [name, claims.email, grant.sub, grant.client_id, grant.sid, 'person-0123456789', 'attempt-0123456789', 'eyJhbGciOiJSUzI1NiJ9', 'family_name', 'given_name', ...[code, session, identity, access_token].flatMap(handle => [handle, handle.slice(3)])]) {
+  for (const secret of [name, claims.email, grant.sub, grant.client_id, grant.sid, 'person-0123456789', 'eyJhbGciOiJSUzI1NiJ9', 'family_name', 'given_name', ...[code, session, identity, access_token].flatMap(handle => [handle, handle.slice(3)])]) {
     t.equal(await foundIn(redis, secret), 0, secret)
   }
   const records = kept.flatMap(({ key, values }) => values.filter(value => value !== 'ended').map(value => [key, value] as const))

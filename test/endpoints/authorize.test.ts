@@ -247,6 +247,6 @@ t.test('a chooser of a login this browser does not carry is a page with a code, 
 t.test('a banner is one of ours', async t => {
   const browser = (await testApp(t)).browser()
   const { login } = await browser.start('agency')
-  t.equal((await browser.get(`${base}/authorize?login=${login}&notice=provider_refused&idp=taxes`)).notice, 'provider_refused')
-  for (const notice of ['You+have+won', '__proto__', 'toString', 'choose']) t.equal((await browser.get(`${base}/authorize?login=${login}&notice=${notice}`)).notice, undefined, notice)
+  t.equal((await browser.get(`${base}/choose?login=${login}&notice=provider_refused&idp=taxes`)).notice, 'provider_refused')
+  for (const notice of ['You+have+won', '__proto__', 'toString', 'choose']) t.equal((await browser.get(`${base}/choose?login=${login}&notice=${notice}`)).notice, undefined, notice)
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { serviceMark } from '../../src/protocol/subject.ts'
+import { clientMark } from '../../src/protocol/subject.ts'
 import { base, citizen, requestOf, testApp, type Browser, type Way } from '../support/test-app.ts'
 
 const loginCookies = (browser: Browser) => Object.entries(browser.cookies()).filter(([name]) => name.startsWith('__Host-login-'))
@@ -304,7 +304,7 @@ t.test('cookies off at every step: a page with a code, an id and a way on', asyn
     ['choosing a provider', (browser, { page }) => browser.get(page.link('idp-taxes')!)],
     ['leaving', (browser, { page }) => browser.get(page.link('return')!)],
     ['the language switch', (browser, { page }) => browser.get(page.link('language')!)],
-    ['coming back', (browser, { login }) => browser.get(`${base}/callback/taxes?code=x&state=${login}.AAAAAAAAAAAAAAAA.${serviceMark(gateway.app.configuration.keys.subject, login, 'agency')}`)],
+    ['coming back', (browser, { login }) => browser.get(`${base}/callback/taxes?code=x&state=${login}.AAAAAAAAAAAAAAAA.${clientMark(gateway.app.configuration.keys.subject, login, 'agency')}`)],
     ['the information page', (browser, { login }) => browser.get(`${base}/consent?login=${login}&client=agency`)],
     ['agreeing', (browser, { login }) => browser.post(`${base}/consent`, { login, client: 'agency', decision: 'continue', consent: 'yes' })],
     ['refusing', (browser, { login }) => browser.post(`${base}/consent`, { login, client: 'agency', decision: 'refuse' })]

@@ -25,7 +25,7 @@ function everyPage (language: Language, word = 'Mairie', path = `${base}/path`):
   const client = { title: word, logo: path }
   const providers: ProviderCard[] = states.map(state => ({ id: state + word, title: word, logo: path, href: path, state, message: word }))
   const claims = { given_name: word, given_name_array: [word, 'Claire'], gender: word, birthdate: word, birthcountry: word, address: { formatted: word, other: word }, amr: [word], updated_at: word, nested: { [word]: [word] }, ['x' + word]: word }
-  const consent: Consent = { client, provider: client, claims, anonymous: false, consentRequired: true, missingConsent: false, login: word, service: word, chooseHref: path }
+  const consent: Consent = { client, provider: client, claims, anonymous: false, consentRequired: true, missingConsent: false, login: word, client_id: word, chooseHref: path }
 
   return {
     chooser: chooserPage(page, { client, providers, returnHref: path }),
@@ -37,7 +37,7 @@ function everyPage (language: Language, word = 'Mairie', path = `${base}/path`):
     'anonymous consent': consentPage(page, { ...consent, claims: {}, anonymous: true, consentRequired: false }),
     ...Object.fromEntries(errorTexts.map(text => [`error ${text}`, errorPage(page, { code: word, id: word, text, retryHref: path, back: { href: path, title: word } })])),
     'error without a way back': errorPage(page, { code: word, id: word, text: 'unexpected' }),
-    'log-out': logOutPage(page, { client, action: path, fields: { [word]: word }, returnHref: path }),
+    'log-out': logOutPage(page, { client, action: path, fields: { [word]: word } }),
     'log-out of nobody knows what': logOutPage(page, { action: path, fields: {} }),
     'logged-out': loggedOutPage(page, { clients: [word, word], back: { href: path, title: word } }),
     'logged-out alone': loggedOutPage(page, { clients: [] }),
@@ -63,7 +63,7 @@ const chooser = (data: Partial<Chooser>, language: Language = 'en') =>
 const card = (state: ProviderCard['state'], more: Partial<ProviderCard> = {}): ProviderCard =>
   ({ id: 'taxes', title: 'Taxes', href: `${base}/login/taxes`, state, ...more })
 const consent = (data: Partial<Consent>, language: Language = 'en') =>
-  consentPage(context(language), { client: { title: 'Town hall' }, provider: { title: 'Taxes' }, claims: {}, anonymous: false, consentRequired: false, missingConsent: false, login: 'abc', service: 'town', chooseHref: `${base}/choose`, ...data })
+  consentPage(context(language), { client: { title: 'Town hall' }, provider: { title: 'Taxes' }, claims: {}, anonymous: false, consentRequired: false, missingConsent: false, login: 'abc', client_id: 'town', chooseHref: `${base}/choose`, ...data })
 const shown = (claims: Record<string, unknown>, language: Language = 'en') =>
   Object.fromEntries(consent({ claims }, language).matchAll(/<dt>(.*?)<\/dt><dd><bdi>(.*?)<\/bdi>/gs).map(([, label, value]) => [label, value]))
 const value = (name: string, claim: unknown, language: Language = 'en') => Object.values(shown({ [name]: claim }, language))[0]
@@ -152,7 +152,7 @@ t.test('every path is under the base', async t => {
   forEveryPage((document, name) => {
     for (const path of ['href', 'src', 'action'].flatMap(attribute => values(document, attribute))) t.ok(path.startsWith(`${base}/`), `${name}: ${path}`)
   })
-  t.match(consentPage({ ...context('fr'), base: '' }, { client: { title: '' }, provider: { title: '' }, claims: {}, anonymous: true, consentRequired: false, missingConsent: false, login: '', service: 'town', chooseHref: '/' }), 'action="/consent"')
+  t.match(consentPage({ ...context('fr'), base: '' }, { client: { title: '' }, provider: { title: '' }, claims: {}, anonymous: true, consentRequired: false, missingConsent: false, login: '', client_id: 'town', chooseHref: '/' }), 'action="/consent"')
 })
 
 t.test('the language switch names the other language in that language, or is not drawn', async t => {
@@ -296,6 +296,7 @@ t.test('continue is the default of the form, refuse stands beside it, and both s
     const buttons = [...document.matchAll(/<button[^>]* id="([^"]*)" name="decision" value="([^"]*)"/g)].map(([, id, value]) => [id, value])
     t.equal(document.match(/<button/g)?.length ?? 0, buttons.length, `${name}: no other button`)
     if (/consent/.test(name)) t.same(buttons, [['continue', 'continue'], ['refuse', 'refuse']], name)
+    else if (/log-out of nobody/.test(name)) t.same(buttons, [['log-out', 'log-out']], name)
     else if (/log-out/.test(name)) t.same(buttons, [['log-out', 'log-out'], ['stay', 'stay']], name)
     else t.same(buttons, [], name)
   })

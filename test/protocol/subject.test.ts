@@ -1,6 +1,6 @@
 import t from 'tap'
 import { createSecretKey } from 'node:crypto'
-import { clientSessionId, pairwiseSubject, personOfAccount, personOfPivot, serviceMark } from '../../src/protocol/subject.ts'
+import { clientSessionId, pairwiseSubject, personOfAccount, personOfPivot, clientMark } from '../../src/protocol/subject.ts'
 import type { Identity } from '../../src/protocol/claims.ts'
 
 const secret = createSecretKey(Buffer.alloc(32, 1))
@@ -152,7 +152,7 @@ t.test('marks that are not seen, and apostrophes of every kind, make no other pe
 })
 
 t.test('the mark of a service differs for each login, so that a provider cannot tell two of its citizens go to the same place', async t => {
-  const marks = [serviceMark(secret, 'login1', 'town'), serviceMark(secret, 'login2', 'town'), serviceMark(secret, 'login1', 'taxes'), serviceMark(otherSecret, 'login1', 'town')]
+  const marks = [clientMark(secret, 'login1', 'town'), clientMark(secret, 'login2', 'town'), clientMark(secret, 'login1', 'taxes'), clientMark(otherSecret, 'login1', 'town')]
   t.equal(new Set(marks).size, 4)
   for (const mark of marks) t.match(mark, /^[A-Za-z0-9_-]{11}$/)
 })

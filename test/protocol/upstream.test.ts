@@ -13,7 +13,7 @@ t.test('no text but a state of ours names a login', async t => {
     ` ${state}`, `${state} `, `${state}\n`, `\n${state}`, state.replace('.', '/'), state.replace('A', '+'), state.replace('A', 'é'), `../${state}`, '__proto__', 'constructor'
   ]
   for (const text of table) t.equal(loginOfState(text), undefined, JSON.stringify(text ?? null))
-  t.strictSame(loginOfState(state), { id: login.id, service })
+  t.strictSame(loginOfState(state), { id: login.id, mark: service })
 })
 
 t.test('a double click asks the same question', async t => {

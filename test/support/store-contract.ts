@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import type { Claim, Handle, Store } from '../../src/ports.ts'
-import type { Entered, Grant, Identification, Kind, Records, Session, Used } from '../../src/records.ts'
+import type { Grant } from '../../src/protocol/grant.ts'
+import type { Identification } from '../../src/protocol/identification.ts'
+import type { Entered, Kind, Records, Session, Used } from '../../src/records.ts'
 
 /** A place where a store can be tried. */
 export interface Stand {
@@ -39,7 +41,7 @@ const examples: { [K in Kind]: () => Records[K] } = { code: grantOf, token: gran
 const kinds = Object.keys(examples) as Kind[]
 
 export const claimOf = (grant: Grant, changes: Partial<Claim> = {}): Claim =>
-  ({ attempt: randomBytes(16).toString('base64url'), client_id: grant.client_id, grant, tokenSeconds: 60, usedSeconds: 60, ...changes })
+  ({ client_id: grant.client_id, grant, tokenSeconds: 60, usedSeconds: 60, ...changes })
 
 const isWon = (outcome: { access_token: Handle } | { used: Used }): outcome is { access_token: Handle } => 'access_token' in outcome
 const byClient = (a: Entered, b: Entered) => a.client_id.localeCompare(b.client_id)
@@ -66,7 +68,7 @@ export async function keepsContract (t: Test, { site, open, pass }: Stand) {
     t.equal(losers.length, 49)
     for (const loser of losers) {
       t.strictSame(Object.keys(loser), ['used'], 'a loser is shown no token')
-      t.same(loser.used, { ...losers[0]!.used, attempt: winner!.attempt, client_id: winner!.client_id }, 'the same winner for all')
+      t.same(loser.used, { ...losers[0]!.used, client_id: winner!.client_id }, 'the same winner for all')
     }
     t.notMatch(JSON.stringify(losers), winner!.access_token, 'the token itself is not told to the losers')
     t.same(await other.get('token', winner!.access_token), grant, 'the winner\'s token works')
@@ -76,7 +78,7 @@ export async function keepsContract (t: Test, { site, open, pass }: Stand) {
     t.equal(await other.get('token', winner!.access_token), undefined, 'the digest that losers learn is that of the winner\'s token: it ends it')
   })
 
-  await t.test('a second claim never wins, not even with the attempt of the first', async t => {
+  await t.test('a second claim never wins, not even by the client of the first', async t => {
     const store = opened(t)
     const grant = grantOf()
     const code = await store.put('code', grant, 30)
@@ -85,7 +87,7 @@ export async function keepsContract (t: Test, { site, open, pass }: Stand) {
     t.ok(isWon(first))
     const second = await store.claim(code, claim)
     t.notOk(isWon(second))
-    t.match(second, { used: { attempt: claim.attempt, client_id: claim.client_id } })
+    t.match(second, { used: { client_id: claim.client_id } })
     t.notOk(isWon(await store.claim(code, claimOf(grant, { client_id: 'thief' }))))
     t.match(await store.usedBy(code), { client_id: claim.client_id }, 'who came later does not take the first one\'s place')
   })
@@ -158,7 +160,7 @@ export async function keepsContract (t: Test, { site, open, pass }: Stand) {
     const claim = claimOf(grant)
     const { access_token } = await store.claim(code, claim) as { access_token: Handle }
     t.same(await store.get('code', code), grant, 'a claim does not take it away')
-    t.match(await store.usedBy(code), { attempt: claim.attempt, client_id: claim.client_id })
+    t.match(await store.usedBy(code), { client_id: claim.client_id })
     t.same(await store.get('token', access_token), grant)
   })
 

@@ -138,7 +138,7 @@ function testProvider (id: string, now: Clock): TestProvider {
       return { sub: `citizen-at-${id}`, claims: citizen, acr: question.acr, auth_time: now(), ...(this.hasLogout ? { id_token: 'upstream.id.token' } : {}), ...this.answer }
     },
     async endSessionUrl (logout) {
-      if (!this.hasLogout || !this.up) return undefined
+      if (!this.hasLogout || !this.up || this.failure !== undefined) return undefined
       this.logouts.push(logout)
       return new URL(`https://${id}.example/logout?${new URLSearchParams(present<string>({ ...logout }))}`)
     },

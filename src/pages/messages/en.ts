@@ -17,12 +17,12 @@ export const en: Messages = {
     account: title => title,
     chosenAccount: 'The account you chose',
     beta: 'On trial',
-    down: 'Not answering right now. You can still try.',
+    down: 'Not answering right now. Try again in a moment.',
     maintenance: 'Under maintenance',
     maintenanceDefault: 'This account will be back later.',
     acr_too_low: 'Not suitable: this service asks for a more secure sign-in.',
     not_allowed: 'This service does not accept this account.',
-    noneAnswers: 'No account is answering right now. You can still try, or come back in a few minutes.',
+    noneAnswers: 'No account is answering right now. Come back in a few minutes: your request is kept.',
     noneUsable: 'No account can be used for this service right now. Come back later, or return to the service and look for another way in.'
   },
   notices: {

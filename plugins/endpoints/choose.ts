@@ -1,0 +1,56 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { Type } from 'typebox'
+import { chooserPage, notices, type Notice, type ProviderCard } from '../../src/pages/chooser.ts'
+import { parameter } from '../../src/protocol/authorization-request.ts'
+import type { Login } from '../../src/records.ts'
+import type { Obstacle } from '../identity-providers.ts'
+
+const querystring = Type.Object({ login: parameter(64), notice: parameter(64), idp: parameter(32), lang: parameter(8) })
+
+/** What happened before the chooser is shown again, and with which provider. */
+interface Before { notice?: string | undefined, idp?: string | undefined }
+
+/** The chooser of a login that is under way: again after a failure, or because the citizen wants another account. */
+const plugin: FastifyPluginAsyncTypebox = async app => {
+  app.get('/choose', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) =>
+    showChooser(app, request, reply, request.openLogin(request.query.login), request.query))
+}
+
+/** Shows the identity providers, each in its state, and keeps the login in the language it is read in. */
+export function showChooser (app: FastifyInstance, request: FastifyRequest, reply: FastifyReply, login: Login, { notice, idp }: Before = {}) {
+  const client = app.clientOf(login)
+  const language = request.citizenLanguage()
+  const failed = app.configuration.identityProviders.get(idp ?? login.idp ?? '')
+
+  const providers = [...app.configuration.identityProviders.values()].filter(({ state }) => state !== 'hidden' && state !== 'disabled').map((registration): ProviderCard => {
+    const obstacle = app.obstacleTo(registration.id, client, login.request.acr)
+    const message = obstacle === 'provider_maintenance' ? registration.maintenance?.message?.[language] : undefined
+    return {
+      id: registration.id,
+      ...app.party(registration),
+      href: app.ownAddress(`/login/${registration.id}`, login),
+      state: obstacle === undefined ? registration.state === 'beta' ? 'beta' : 'up' : cardState[obstacle],
+      ...(message === undefined ? {} : { message })
+    }
+  })
+  return reply.keepLogin({ ...login, language }).page(chooserPage(request.pageContext(app.ownAddress('/choose', login, { notice, idp })), {
+    client: app.party(client),
+    providers,
+    ...(isNotice(notice) ? { notice: { code: notice, ...(failed === undefined ? {} : { provider: failed.title }) } } : {}),
+    returnHref: app.ownAddress('/leave', login)
+  }))
+}
+
+const cardState = {
+  provider_unknown: 'not_allowed',
+  provider_not_allowed: 'not_allowed',
+  provider_maintenance: 'maintenance',
+  acr_too_low: 'acr_too_low',
+  provider_unavailable: 'down'
+} as const satisfies Record<Obstacle, ProviderCard['state']>
+
+const isNotice = (value: string | undefined): value is Notice => (notices as readonly (string | undefined)[]).includes(value)
+
+export default fp(plugin, { name: 'choose', encapsulate: true, dependencies: ['browser', 'clients', 'identity-providers', 'pages'] })
