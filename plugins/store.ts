@@ -11,9 +11,9 @@ export interface StoreOptions { store?: Store | undefined, redis?: readonly stri
 
 /** What the client's server has to bring back: Redis where there is one, else the embedded store. */
 export default fp<StoreOptions>(async (app, { store, redis }) => {
-  const { site } = app.configuration.settings
+  const { site, redis: { node_timeout_ms: nodeTimeoutMs } } = app.configuration.settings
   app.decorate('store', store ?? (redis === undefined || redis.length === 0
     ? memoryStore({ site, now: app.now })
-    : redisStore({ urls: redis, site, onError: error => app.log.warn({ code: (error as NodeJS.ErrnoException).code ?? error.name }, 'store connection') })))
+    : redisStore({ urls: redis, site, nodeTimeoutMs, onError: error => app.log.warn({ code: (error as NodeJS.ErrnoException).code ?? error.name }, 'store connection') })))
   app.addHook('onClose', async () => app.store.close())
 }, { name: 'store' })

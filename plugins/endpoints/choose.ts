@@ -2,8 +2,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
-import { chooserPage, notices, type Notice, type ProviderCard } from '../../src/pages/chooser.ts'
+import { chooserPage, type ProviderCard } from '../../src/pages/chooser.ts'
 import { parameter } from '../../src/protocol/authorization-request.ts'
+import { notices, type Notice } from '../../src/protocol/errors.ts'
 import type { Login } from '../../src/records.ts'
 import type { Obstacle } from '../identity-providers.ts'
 
@@ -51,6 +52,6 @@ const cardState = {
   provider_unavailable: 'down'
 } as const satisfies Record<Obstacle, ProviderCard['state']>
 
-const isNotice = (value: string | undefined): value is Notice => (notices as readonly (string | undefined)[]).includes(value)
+const isNotice = (value: string | undefined): value is Notice => (notices as ReadonlySet<string | undefined>).has(value)
 
 export default fp(plugin, { name: 'choose', encapsulate: true, dependencies: ['browser', 'clients', 'identity-providers', 'pages'] })

@@ -37,6 +37,9 @@ export const Settings = Type.Object({
   }),
   trusted_proxies: list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] }),
   keys: Type.String({ description: 'directory of the signing and sealing keys and of the subject secret, relative to the configuration directory', minLength: 1 }),
+  redis: section('the Redis that PASSERELLE_REDIS names', {
+    node_timeout_ms: Type.Integer({ description: 'its `cluster-node-timeout`: a request waits for so long and 4 s more, which outlasts a failover', default: 2000, minimum: 500, maximum: 15000 })
+  }),
   acr: section('levels of assurance', {
     levels: list('every level, the lowest first', { minItems: 1, default: ['eidas1', 'eidas2', 'eidas3'] }),
     default: Type.Optional(text('the level wanted when a client asks for none that we know; the lowest unless set'))

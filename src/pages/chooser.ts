@@ -1,15 +1,7 @@
+import type { Notice } from '../protocol/errors.ts'
 import { html, type Html } from './html.ts'
 import { emblem, layout, type PageContext, type Party } from './layout.ts'
 import { messages, type Messages } from './messages.ts'
-
-/** Why the citizen is back at the chooser; each has a banner of its own. */
-export const notices = [
-  'provider_unavailable', 'provider_refused', 'provider_answer_invalid', 'provider_code_spent',
-  'login_elsewhere', 'login_expired', 'identity_expired',
-  'acr_too_low', 'identity_incomplete', 'authentication_too_old',
-  'provider_maintenance', 'provider_not_allowed', 'store_unavailable'
-] as const
-export type Notice = typeof notices[number]
 
 export interface ProviderCard extends Party {
   id: string

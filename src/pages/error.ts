@@ -1,14 +1,7 @@
+import type { ErrorText } from '../protocol/errors.ts'
 import { html } from './html.ts'
 import { layout, type PageContext } from './layout.ts'
 import { messages } from './messages.ts'
-
-/** What a citizen can be told on the error page. */
-export const errorTexts = [
-  'service_mistake', 'service_closed', 'login_lost', 'login_expired', 'temporarily_unavailable',
-  'provider_unknown', 'forbidden_form', 'not_found', 'too_large',
-  'logout_not_recorded', 'logout_request_wrong', 'unexpected'
-] as const
-export type ErrorText = typeof errorTexts[number]
 
 export interface ErrorData {
   /** For the help desk: what it was, and which one it was. */

@@ -72,6 +72,13 @@ export const failures = {
 } as const satisfies Record<string, { error: string, status: number, citizen: string, page: string, notice?: string, security?: true }>
 
 export type Failure = keyof typeof failures
+type Row = typeof failures[Failure]
+/** Why a citizen is back at the chooser. */
+export type Notice = Extract<Row, { notice: string }>['notice']
+/** What the error page tells; `finished` is a page of its own. */
+export type ErrorText = Exclude<Row['page'], 'finished'>
+
+export const notices: ReadonlySet<Notice> = new Set(Object.values(failures).flatMap(row => 'notice' in row ? [row.notice] : []))
 
 const responsible = { A: 'client', B: 'citizen', C: 'provider', D: 'client', E: 'client', Y: 'us' } as const
 export const responsibilities = ['citizen', 'client', 'provider', 'us'] as const

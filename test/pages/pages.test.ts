@@ -1,14 +1,17 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import t from 'tap'
-import { chooserPage, notices, type Chooser, type Notice, type ProviderCard } from '../../src/pages/chooser.ts'
+import { failures, notices, type ErrorText, type Notice } from '../../src/protocol/errors.ts'
+import { chooserPage, type Chooser, type ProviderCard } from '../../src/pages/chooser.ts'
 import { consentPage, type Consent } from '../../src/pages/consent.ts'
-import { errorPage, errorTexts, type ErrorData } from '../../src/pages/error.ts'
+import { errorPage, type ErrorData } from '../../src/pages/error.ts'
 import { finishedPage } from '../../src/pages/finished.ts'
 import { html } from '../../src/pages/html.ts'
 import { type Language, type PageContext } from '../../src/pages/layout.ts'
 import { logOutPage } from '../../src/pages/log-out.ts'
 import { loggedOutPage } from '../../src/pages/logged-out.ts'
 import { messages } from '../../src/pages/messages.ts'
+
+const errorTexts = [...new Set(Object.values(failures).map(({ page }) => page))].filter((page): page is ErrorText => page !== 'finished')
 
 const languages: Language[] = ['fr', 'en']
 const folder = new URL('../../src/pages/', import.meta.url)
@@ -31,7 +34,7 @@ function everyPage (language: Language, word = 'Mairie', path = `${base}/path`):
     chooser: chooserPage(page, { client, providers, returnHref: path }),
     'chooser without logos': chooserPage(page, { client: { title: word }, providers: providers.map(({ logo, ...provider }) => provider), returnHref: path }),
     'chooser with nothing to choose': chooserPage(page, { client, providers: providers.slice(3), returnHref: path }),
-    ...Object.fromEntries(notices.map(code => [`chooser with ${code}`, chooserPage(page, { client, providers, notice: { code, provider: word }, returnHref: path })])),
+    ...Object.fromEntries([...notices].map(code => [`chooser with ${code}`, chooserPage(page, { client, providers, notice: { code, provider: word }, returnHref: path })])),
     consent: consentPage(page, consent),
     'consent not given': consentPage(page, { ...consent, missingConsent: true }),
     'anonymous consent': consentPage(page, { ...consent, claims: {}, anonymous: true, consentRequired: false }),
@@ -83,8 +86,8 @@ t.test('every text exists in both languages, and is not the same', async t => {
 
   for (const language of languages) {
     const texts = messages[language]
-    t.same(Object.keys(texts.notices), notices, 'each notice is listed')
-    t.same(Object.keys(texts.errors), errorTexts, 'each error text is listed')
+    t.same(Object.keys(texts.notices).sort(), [...notices].sort(), 'each notice is listed')
+    t.same(Object.keys(texts.errors).sort(), [...errorTexts].sort(), 'each error text is listed')
   }
   for (const [name, document] of Object.entries(everyPage('fr'))) t.not(strip(document), strip(everyPage('en')[name]!), name)
 })
@@ -215,7 +218,7 @@ t.test('each notice has a banner of its own, announced, and first in the title o
       const nameless = element(chooser({ notice: { code } }, language), 'notice')![2]!
       t.equal(nameless.includes(messages[language].chooser.chosenAccount), named.includes(code), `${code}, ${language}: does without a name`)
     }
-    t.equal(said.size, notices.length)
+    t.equal(said.size, notices.size)
     t.notMatch(chooser({}, language), 'role="alert"')
   }
 })

@@ -74,10 +74,6 @@ export const en: Messages = {
       title: 'This account is not accepted here',
       text: account => `${account} is not one of the accounts that this service accepts. Choose another account.`
     },
-    store_unavailable: {
-      title: 'Passerelle has a passing difficulty',
-      text: () => 'We cannot go on at this instant. Nothing is lost: wait a moment, then choose your account again.'
-    }
   },
 
   consent: {
@@ -165,11 +161,6 @@ export const en: Messages = {
       title: 'We cannot find your sign-in',
       happened: 'Your browser did not bring back the cookie of this sign-in. Either cookies are blocked, or you changed browsers on the way, or the sign-in began too long ago.',
       todo: 'Go back to the site of the service and start again. Stay in the same browser and check that it accepts cookies.'
-    },
-    login_expired: {
-      title: 'This sign-in has expired',
-      happened: 'For your security, a sign-in must be completed within a limited time. That time has passed.',
-      todo: 'Start again from the service. Your accounts and your information are untouched.'
     },
     temporarily_unavailable: {
       title: 'We cannot answer right now',

@@ -1,8 +1,7 @@
 // Reviewed by a native reader: no, not yet read by a native reader.
 // Written with plain spaces: `say` puts the non-breaking ones that French wants.
 
-import type { Notice } from '../chooser.ts'
-import type { ErrorText } from '../error.ts'
+import type { ErrorText, Notice } from '../../protocol/errors.ts'
 
 /** French spacing before « : ; ? ! » and inside quotation marks: in our own words, never in what is put into them. */
 function say (strings: TemplateStringsArray, ...values: string[]): string {
@@ -59,10 +58,6 @@ const notices: Record<Notice, { title: string, text: (account: string) => string
   provider_not_allowed: {
     title: say`Ce compte n’est pas accepté ici`,
     text: account => say`${account} ne fait pas partie des comptes que ce service accepte. Choisissez un autre compte.`
-  },
-  store_unavailable: {
-    title: say`Passerelle a une difficulté passagère`,
-    text: () => say`Nous ne pouvons pas continuer à cet instant. Rien n’est perdu : attendez un moment, puis choisissez de nouveau votre compte.`
   }
 }
 
@@ -81,11 +76,6 @@ const errors: Record<ErrorText, { title: string, happened: string, todo: string 
     title: say`Nous ne retrouvons pas votre connexion`,
     happened: say`Votre navigateur ne nous a pas rendu le cookie de cette connexion. Soit les cookies sont bloqués, soit vous avez changé de navigateur en chemin, soit la connexion a commencé il y a trop longtemps.`,
     todo: say`Retournez sur le site du service et recommencez. Restez dans le même navigateur et vérifiez que les cookies y sont acceptés.`
-  },
-  login_expired: {
-    title: say`Cette connexion a expiré`,
-    happened: say`Pour votre sécurité, une connexion doit se terminer dans un temps limité. Ce temps est passé.`,
-    todo: say`Recommencez depuis le service. Vos comptes et vos informations ne sont pas touchés.`
   },
   temporarily_unavailable: {
     title: say`Nous ne pouvons pas répondre pour le moment`,
