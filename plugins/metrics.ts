@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import { Counter, Registry, collectDefaultMetrics } from 'prom-client'
+import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
 
 declare module 'fastify' {
@@ -26,6 +26,8 @@ export default fp(async app => {
   for (const failure of Object.keys(failures) as Failure[]) logins.inc({ outcome: responsibilityFor(failure), failure }, 0)
 
   app.decorate('metricsRegistry', registry)
+  new Gauge({ name: 'passerelle_configuration_info', help: 'The configuration in force, by its hash: replicas that differ are seen', labelNames: ['hash'], registers: [registry] })
+    .set({ hash: app.configuration.hash }, 1)
   const refused = new Counter({ name: 'passerelle_failures_total', help: 'Every failure that was answered, in a login or not', labelNames: ['failure'], registers: [registry] })
   app.decorate('countLogin', () => logins.inc({ outcome: 'success', failure: '' }))
   app.decorate('countFailure', (failure, endedLogin) => {

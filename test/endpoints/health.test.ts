@@ -40,6 +40,12 @@ t.test('metrics are Prometheus\', every failure counted from the start', async t
   t.match(body, /^process_resident_memory_bytes /m)
 })
 
+t.test('which configuration is in force is told by its hash', async t => {
+  const { app } = await testApp(t)
+  const { body } = await app.operations.inject('/metrics')
+  t.match(body, `passerelle_configuration_info{hash="${app.configuration.hash}"} 1`)
+})
+
 t.test('a login that ends is counted by its outcome, one that goes back to the chooser is not', async t => {
   const gateway = await testApp(t)
   const browser = gateway.browser()
