@@ -14,7 +14,10 @@ declare module 'fastify' {
     informs (login: Login): boolean
   }
   interface FastifyReply {
-    /** Ends a login well: puts its code, and the session with it. Gives the address that takes both to the client (RFC 6749 §4.1.2, RFC 9207). @throws {OAuthError} account_unknown, store_unavailable */
+    /**
+     * Ends a login well: puts its code, and the session with it. Gives the address that takes the code to the client (RFC 6749 §4.1.2, RFC 9207).
+     * @throws {OAuthError} account_unknown, store_unavailable
+     */
     issueCode (login: Login, identification: Identification): Promise<string>
     /** Ends a login: what the browser carried of it goes, but for a stub for the back button. */
     endLogin (login: Login): FastifyReply

@@ -14,7 +14,10 @@ declare module 'fastify' {
     login: Login | null
     /** A new login for a request that was checked. */
     newLogin (request: AuthorizationRequest, language: Login['language']): Login
-    /** The login of this id that this very browser carries, checked against the configuration in force. @throws {OAuthError} login_unknown, login_finished, client_unknown, client_inactive, redirect_uri_unknown */
+    /**
+     * The login of this id that this very browser carries, checked against the configuration in force.
+     * @throws {OAuthError} login_unknown, login_finished, client_unknown, client_inactive, redirect_uri_unknown
+     */
     openLogin (id: string | undefined): Login
     /** the client the citizen came from, as far as we know it: for the way back only */
     cameFrom: Client | null

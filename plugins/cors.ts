@@ -14,7 +14,13 @@ export default fp(async app => {
       const path = request.url.split('?', 1)[0]!
       const { origin } = request.headers
       const allowed = open.has(path) ? '*' : called.has(path) && origin !== undefined && registered.has(origin) ? origin : false
-      callback(null, { origin: allowed, methods: ['GET', 'POST'], allowedHeaders: ['Authorization', 'Content-Type'], exposedHeaders: ['WWW-Authenticate', 'Retry-After'], maxAge: 600 })
+      callback(null, {
+        origin: allowed,
+        methods: ['GET', 'POST'],
+        allowedHeaders: ['Authorization', 'Content-Type'],
+        exposedHeaders: ['WWW-Authenticate', 'Retry-After'],
+        maxAge: 600
+      })
     }
   })
 }, { name: 'cors' })

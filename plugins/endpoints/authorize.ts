@@ -21,7 +21,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   // a shape at fault is told to the client, once we know who it is: hence attachValidation
   app.get('/authorize', { schema: { querystring }, attachValidation: true, config: { audience: 'citizen' } }, async (request, reply) => {
     const { query } = request
-    const login = query.client_id === undefined && typeof query.login === 'string' ? request.openLogin(query.login) : await readRequest(request, query)
+    const kept = query.client_id === undefined && typeof query.login === 'string'
+    const login = kept ? request.openLogin(query.login) : await readRequest(request, query)
     return begin(request, reply, login, query.idp_hint)
   })
 
@@ -61,7 +62,9 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
     const client = app.clientOf(login)
     const hinted = client.idp_hints.find(idp => idp === hint)
-    if (hinted !== undefined && app.obstacleTo(hinted, client, login.request.acr) === undefined) return reply.keepLogin(login).redirect(app.ownAddress(`/login/${hinted}`, login), 303)
+    if (hinted !== undefined && app.obstacleTo(hinted, client, login.request.acr) === undefined) {
+      return reply.keepLogin(login).redirect(app.ownAddress(`/login/${hinted}`, login), 303)
+    }
     return showChooser(app, request, reply, login)
   }
 

@@ -54,7 +54,13 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
     request.event('token', { login: grant.login, client_id: client.client_id, idp: grant.idp, acr: grant.acr, outcome: 'success' })
     app.countLogin()
-    return reply.header('cache-control', 'no-store').send({ access_token, token_type: 'Bearer' as const, expires_in: access_token_seconds, scope: grant.scopes.join(' '), id_token })
+    return reply.header('cache-control', 'no-store').send({
+      access_token,
+      token_type: 'Bearer' as const,
+      expires_in: access_token_seconds,
+      scope: grant.scopes.join(' '),
+      id_token
+    })
   })
 
   /** A code that is not there, or was redeemed: a second use by the client that redeemed it ends what it gave (RFC 6749 §4.1.2). */

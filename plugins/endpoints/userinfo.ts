@@ -5,16 +5,20 @@ import { Type } from 'typebox'
 import { parameter } from '../../src/protocol/authorization-request.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 
+/** The token may stand in a form; a request without a body is no form. */
+const body = Type.Union([Type.Null(), Type.Object({ access_token: parameter(128) })])
+
 /** UserInfo endpoint (OpenID Connect Core §5.3): the access token comes in, claims go out. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
   app.get('/userinfo', { config: { audience: 'client' } }, async (request, reply) => answer(reply, bearerToken(request)))
 
-  app.post('/userinfo', { schema: { body: Type.Union([Type.Null(), Type.Object({ access_token: parameter(128) })]) }, config: { audience: 'client' } }, async (request, reply) =>
+  app.post('/userinfo', { schema: { body }, config: { audience: 'client' } }, async (request, reply) =>
     answer(reply, bearerToken(request, request.body?.access_token)))
 
   async function answer (reply: FastifyReply, access_token: string) {
     const grant = await app.store.get('token', access_token)
-    if (grant === undefined || await app.store.ended(grant.sid) || !app.client(grant.client_id)?.active) throw new OAuthError('token_invalid', 'access token: unknown, expired or ended')
+    const dead = grant === undefined || await app.store.ended(grant.sid) || !app.client(grant.client_id)?.active
+    if (dead) throw new OAuthError('token_invalid', 'access token: unknown, expired or ended')
     return reply.header('cache-control', 'no-store').send({ ...grant.claims, sub: grant.sub })
   }
 }

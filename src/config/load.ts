@@ -9,7 +9,8 @@ import { signingKey, type SigningKey } from '../adapters/jwk-signer.ts'
 import type { SealingKey } from '../adapters/keyring-sealer.ts'
 import { secretDigest } from '../protocol/client-authentication.ts'
 import { meaningOf } from './meaning.ts'
-import { Client as ClientSchema, IdentityProvider as IdentityProviderSchema, Settings as SettingsSchema, type ClientRegistration, type IdentityProviderRegistration, type Settings } from './schema.ts'
+import { Client as ClientSchema, IdentityProvider as IdentityProviderSchema, Settings as SettingsSchema } from './schema.ts'
+import type { ClientRegistration, IdentityProviderRegistration, Settings } from './schema.ts'
 
 /** A logo: its path under the base path, which changes with its content. */
 export interface Asset { path: string, type: string, bytes: Buffer }
@@ -107,7 +108,10 @@ export function loadConfiguration (directory: string): Configuration {
   const readObjects = <S extends TSchema>(folder: string, schema: S) => {
     let files: string[] = []
     try { files = readdirSync(join(root, folder)).filter(file => /\.ya?ml$/.test(file)).sort() } catch { problems.push(`${folder}/: expected a directory of YAML files`) }
-    return files.map(file => ({ file: `${folder}/${file}`, value: readObject(`${folder}/${file}`, schema) })).filter(({ value }) => value !== undefined) as Array<{ file: string, value: Static<S> }>
+    return files.map(name => `${folder}/${name}`).flatMap(file => {
+      const value = readObject(file, schema)
+      return value === undefined ? [] : [{ file, value }]
+    })
   }
 
   const settings = readObject('passerelle.yaml', SettingsSchema)
@@ -139,7 +143,10 @@ export function loadConfiguration (directory: string): Configuration {
     } satisfies Client
   }))
   const keys = readKeys(settings.keys)
-  const tls = settings.listen.tls && { cert: readText(settings.listen.tls.certificate, 'passerelle.yaml: /listen/tls/certificate')!, key: readText(settings.listen.tls.key, 'passerelle.yaml: /listen/tls/key')! }
+  const tls = settings.listen.tls && {
+    cert: readText(settings.listen.tls.certificate, 'passerelle.yaml: /listen/tls/certificate')!,
+    key: readText(settings.listen.tls.key, 'passerelle.yaml: /listen/tls/key')!
+  }
 
   problems.push(...meaningOf(settings, clients, identityProviders))
   if (problems.length > 0) throw new ConfigurationError(problems)
@@ -159,7 +166,8 @@ export function loadConfiguration (directory: string): Configuration {
 
   function readClientKey (file: string, from: string): JWK | undefined {
     const jwk = parseKey(readText(file, from), `${from}: ${file}`)
-    if (jwk !== undefined && (typeof jwk.kid !== 'string' || typeof jwk.alg !== 'string' || jwk.d === undefined)) problems.push(`${from}: ${file}: expected a private JWK with kid and alg`)
+    const complete = typeof jwk?.kid === 'string' && typeof jwk.alg === 'string' && jwk.d !== undefined
+    if (jwk !== undefined && !complete) problems.push(`${from}: ${file}: expected a private JWK with kid and alg`)
     return jwk
   }
 

@@ -7,6 +7,8 @@ export type Named<T> = { file: string, value: T }
 /** What `sub` is made of and nobody is without; a birthplace is needed of those born in France. */
 const personFields = ['given_name', 'family_name', 'gender', 'birthdate', 'birthcountry'] as const
 
+const ofResponses = new Set(['code', 'state', 'iss', 'error', 'error_description'])
+
 /** Faults of meaning: what no schema can say. */
 export function meaningOf (settings: Settings, clients: Array<Named<Client>>, providers: Array<Named<IdentityProvider>>) {
   const problems: string[] = []
@@ -24,7 +26,10 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
     for (const value of values ?? []) if (!known.includes(value)) say(file, path, `${value} is not ${what}`)
   }
   const unique = (path: string, named: Array<{ file: string, name: string }>) => {
-    for (const { file, name } of named) if (named.find(other => other.name === name)!.file !== file) say(file, path, `${name} is already in ${named.find(other => other.name === name)!.file}`)
+    for (const { file, name } of named) {
+      const first = named.find(other => other.name === name)!
+      if (first.file !== file) say(file, path, `${name} is already in ${first.file}`)
+    }
   }
 
   secure('passerelle.yaml', '/issuer', settings.issuer)
@@ -36,14 +41,18 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
   unique('/client_id', clients.map(({ file, value }) => ({ file, name: value.client_id })))
   unique('/id', providers.map(({ file, value }) => ({ file, name: value.id })))
 
-  if (settings.identity.subject === 'pivot') for (const name of personFields) if (!settings.identity.required_claims.includes(name)) say('passerelle.yaml', '/identity/required_claims', `expected ${name} among them: sub is made of it`)
+  const needed = settings.identity.subject === 'pivot' ? personFields : []
+  for (const name of needed) {
+    if (!settings.identity.required_claims.includes(name)) say('passerelle.yaml', '/identity/required_claims', `expected ${name} among them: sub is made of it`)
+  }
   const ids = providers.map(({ value }) => value.id)
   for (const { file, value: client } of clients) {
     const isPublic = client.token_endpoint_auth_method === 'none'
     client.redirect_uris.forEach((uri, at) => {
       secure(file, `/redirect_uris/${at}`, uri)
       // RFC 6749 §3.1: what we add to it must not be there already
-      if (URL.canParse(uri)) for (const name of new URL(uri).searchParams.keys()) if (['code', 'state', 'iss', 'error', 'error_description'].includes(name)) say(file, `/redirect_uris/${at}`, `expected no ${name} in its query`)
+      const names = URL.canParse(uri) ? [...new URL(uri).searchParams.keys()] : []
+      for (const name of names) if (ofResponses.has(name)) say(file, `/redirect_uris/${at}`, `expected no ${name} in its query`)
     })
     client.post_logout_redirect_uris.forEach((uri, at) => secure(file, `/post_logout_redirect_uris/${at}`, uri))
     all(file, '/acr_values', client.acr_values, levels, 'one of the levels in passerelle.yaml')
