@@ -14,6 +14,10 @@ export default fp<StoreOptions>(async (app, { store, redis }) => {
   const { site, redis: { node_timeout_ms: nodeTimeoutMs } } = app.configuration.settings
   app.decorate('store', store ?? (redis === undefined || redis.length === 0
     ? memoryStore({ site, now: app.now })
-    : redisStore({ urls: redis, site, nodeTimeoutMs, onError: error => app.log.warn({ code: (error as NodeJS.ErrnoException).code ?? error.name }, 'store connection') })))
+    : redisStore({ urls: redis, site, nodeTimeoutMs, onError: complain })))
+  function complain (error: Error & { code?: string, address?: string, port?: number }) {
+    app.log.warn({ code: error.code ?? error.name, address: error.address, port: error.port }, 'store connection')
+  }
+
   app.addHook('onClose', async () => app.store.close())
 }, { name: 'store' })

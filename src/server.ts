@@ -27,6 +27,8 @@ async function start () {
 }
 
 try { await start() } catch (error) {
-  console.error(error instanceof ConfigurationError ? error.message : error)
+  const { code, address, port } = error as NodeJS.ErrnoException & { address?: string, port?: number }
+  if (code === 'EADDRINUSE') console.error(`${address}:${port} is taken: /listen/port or /operations/port in passerelle.yaml says where we listen`)
+  else console.error(error instanceof ConfigurationError ? error.message : error)
   process.exit(1)
 }

@@ -43,7 +43,7 @@ async function configured (t: Test, overrides = {}) {
 t.test('without a configuration it says what is missing and ends', async t => {
   const { ended, text } = run(t, server, [], { PASSERELLE_CONFIG: '/nowhere' })
   t.equal(await ended, 1)
-  t.match(text(), /passerelle\.yaml: passerelle\.yaml cannot be read \(ENOENT\)/)
+  t.match(text(), /passerelle\.yaml: \/nowhere\/passerelle\.yaml cannot be read \(ENOENT\)/)
   t.notMatch(text(), /at .*\.ts/, 'no stack: this is for operators')
 })
 

@@ -16,8 +16,8 @@ export interface SigningKey {
 /** A signing key from its private JWK (RFC 7517). @throws {Error} where the key does not fit its algorithm */
 export function signingKey ({ kid, alg, nbf, ...jwk }: JWK & { kid: string, alg: SigningAlgorithm, nbf: number }): SigningKey {
   const privateKey = createPrivateKey({ key: jwk, format: 'jwk' })
-  const { asymmetricKeyType: type, asymmetricKeyDetails: { modulusLength = 0, namedCurve } = {} } = privateKey
-  const fits = alg === 'RS256' ? type === 'rsa' && modulusLength >= 2048 : alg === 'ES256' && type === 'ec' && namedCurve === 'prime256v1'
+  const { asymmetricKeyDetails: { modulusLength = 0, namedCurve } = {} } = privateKey
+  const fits = alg === 'RS256' ? modulusLength >= 2048 : alg === 'ES256' && namedCurve === 'prime256v1'
   if (!fits) throw new Error('the key does not fit its alg')
   const publicKey = createPublicKey(privateKey)
   return { kid, alg, nbf, privateKey, publicKey, published: { ...publicKey.export({ format: 'jwk' }), kid, alg, use: 'sig' } }

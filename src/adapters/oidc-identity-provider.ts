@@ -35,7 +35,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
     connections: options.connections,
     pipelining: 1,
     maxResponseSize: maximumBytes,
-    connect: { lookup: options.lookup ?? localhostLookup, timeout: options.timeout_ms, ...(options.certificateAuthority === undefined ? {} : { ca: options.certificateAuthority }) }
+    connect: { lookup: options.lookup ?? localhostLookup, timeout: options.timeout_ms, ca: options.certificateAuthority }
   })
   const fetch = fetchOver(agent, options.timeout_ms)
   const keys = providerKeys(fetchKeys)
@@ -44,7 +44,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
 
   /** Metadata as last known; asked for once at a time, and again behind the citizen's back when it is no longer fresh. */
   function configured (): Promise<Configured> {
-    if (known !== undefined && (options.endpoints !== undefined || performance.now() - known.at < freshMs)) return Promise.resolve(known.provider)
+    if (known !== undefined && performance.now() - known.at < freshMs) return Promise.resolve(known.provider)
     asked ??= configure(options, fetch)
       .then(provider => { known = { provider, at: performance.now() }; return provider })
       .finally(() => { asked = undefined })
@@ -88,8 +88,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
     const tokens = await client.authorizationCodeGrant(provider.configuration, callback, {
       expectedState: question.state,
       expectedNonce: question.nonce,
-      pkceCodeVerifier: question.code_verifier,
-      idTokenExpected: true
+      pkceCodeVerifier: question.code_verifier
     })
     const said = tokens.claims()!
     await keys.verify(tokens.id_token!, options.id_token_signed_response_alg)  // openid-client has looked at all but the signature
@@ -127,6 +126,8 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
     const { configuration } = await configured()
     const { jwks_uri } = configuration.serverMetadata()
     if (jwks_uri === undefined) throw new OAuthError('provider_answer_invalid', 'jwks_uri: the identity provider publishes none')
+    // over http anyone on the way could put a key of his own among them
+    if (options.issuer.startsWith('https:') && !jwks_uri.startsWith('https:')) throw new OAuthError('provider_answer_invalid', 'jwks_uri: expected https, as its issuer')
     const answer = await fetch(jwks_uri, { method: 'GET', headers: { accept: 'application/json' }, body: undefined, redirect: 'manual' })
     if (answer.status >= 500) throw new OAuthError('provider_unavailable', `the identity provider's keys: answered ${answer.status}`)
     const jwks = answer.status === 200 ? parsed(await answer.text()) : {}
@@ -135,6 +136,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
   }
 }
 
+const ourCredentials = 'the identity provider refuses our credentials: client_id, client_secret or client_key'
 const notAsExpected = 'the identity provider did not answer as an OpenID Provider does'
 
 /** A JSON object. What cannot be read is an outage; V8's message quotes the text, so it is not kept. */
@@ -161,7 +163,7 @@ async function configure (options: OidcProviderOptions, fetch: client.CustomFetc
   const configuration = options.endpoints === undefined
     ? await client.discovery(issuer, options.client_id, metadata, authentication, { [client.customFetch]: fetch, execute: insecure })
     : new client.Configuration({ issuer: options.issuer, ...options.endpoints }, options.client_id, metadata, authentication)
-  if (options.endpoints !== undefined) for (const allow of insecure) allow(configuration)
+  for (const allow of insecure) allow(configuration)
   configuration[client.customFetch] = fetch
   const { userinfo_endpoint, end_session_endpoint } = configuration.serverMetadata()
   return { configuration, userinfo_endpoint, hasLogout: end_session_endpoint !== undefined }
@@ -219,14 +221,14 @@ function failureOf (error: unknown): [Failure, string] {
     return down ? ['provider_busy', 'the identity provider says it cannot answer now'] : ['provider_refused', 'the identity provider refused the login']
   }
   if (error instanceof client.ResponseBodyError) {
-    if (error.status >= 500) return ['provider_unavailable', `the identity provider answered ${error.status}`]
     if (error.error === 'invalid_grant') return ['provider_code_spent', 'the identity provider does not know this code (any more)']
-    return ['provider_answer_invalid', `the identity provider refused our request with ${error.status}`]
+    return ['provider_answer_invalid', error.error === 'invalid_client' ? ourCredentials : `the identity provider refused our request with ${error.status}`]
   }
+  if (error instanceof client.WWWAuthenticateChallengeError) return error.status >= 500 ? ['provider_unavailable', notAsExpected] : ['provider_answer_invalid', ourCredentials]
   if (error instanceof client.ClientError) {
     const { status } = error.cause instanceof Response ? error.cause : { status: 0 }
     if (status >= 500 || error.code === 'OAUTH_PARSE_ERROR' || error.code === 'OAUTH_RESPONSE_IS_NOT_JSON') return ['provider_unavailable', notAsExpected]
-    return ['provider_answer_invalid', error.code === undefined ? 'the identity provider\'s answer failed a check' : `the identity provider's answer failed a check: ${error.code}`]
+    return ['provider_answer_invalid', `the identity provider's answer failed a check: ${error.code}`]
   }
   return ['provider_answer_invalid', error instanceof jose.JOSEError ? `the identity provider's answer failed a check: ${error.code}` : 'the identity provider\'s answer failed a check']
 }

@@ -31,11 +31,11 @@ export function providerKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
     return Promise.resolve(last.keys)
   }
 
-  /** Asks at once for keys that may have changed, unless it was just done; answers whether it is worth another look. */
+  /** Asks at once for keys that may have changed, unless it was just done. */
   async function force () {
-    if (asked === undefined && performance.now() - forcedAt < betweenForcedMs) return false
+    if (asked === undefined && performance.now() - forcedAt < betweenForcedMs) return
     forcedAt = performance.now()
-    return ask().then(() => true, () => false)
+    await ask().catch(() => {})
   }
 
   return {
@@ -43,7 +43,8 @@ export function providerKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
     async verify (jws: string, alg: string): Promise<Uint8Array> {
       const look = async () => (await compactVerify(jws, await current(), { algorithms: [alg] })).payload
       try { return await look() } catch (error) {
-        if (!(error instanceof errors.JWKSNoMatchingKey) || !await force()) throw error
+        if (!(error instanceof errors.JWKSNoMatchingKey)) throw error
+        await force()
         return look()
       }
     }

@@ -47,7 +47,7 @@ function connect (urls: readonly string[], deadlineMs: number): Redis | Cluster 
   const [only, ...others] = urls.map(url => new URL(url))
   if (others.length === 0) return new Redis(only!.href, { ...patience, maxRetriesPerRequest: null, retryStrategy: times => Math.min(times * 100, 500) })
   const { username, password, protocol } = only!
-  return new Cluster([only!, ...others].map(({ hostname, port }) => ({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 6379) })), {
+  return new Cluster([only!, ...others].map(({ hostname, port }) => ({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) })), {  // 0, and so 6379, where it is not said
     slotsRefreshInterval: 1000,
     slotsRefreshTimeout: 500,
     retryDelayOnFailover: 200,
@@ -57,8 +57,8 @@ function connect (urls: readonly string[], deadlineMs: number): Redis | Cluster 
     clusterRetryStrategy: times => Math.min(times * 100, 500),
     redisOptions: {
       ...patience,
-      ...(username === '' ? {} : { username: decodeURIComponent(username) }),
-      ...(password === '' ? {} : { password: decodeURIComponent(password) }),
+      username: decodeURIComponent(username),
+      password: decodeURIComponent(password),
       ...(protocol === 'rediss:' ? { tls: {} } : {})
     }
   })

@@ -74,7 +74,7 @@ export function loadConfiguration (directory: string): Configuration {
       digest.update(`${file} ${bytes.length}\n`).update(bytes)
       return bytes
     } catch (error) {
-      problems.push(`${from}: ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+      problems.push(`${from}: ${resolve(root, file)} cannot be read (${(error as NodeJS.ErrnoException).code})`)
       return undefined
     }
   }
@@ -180,7 +180,7 @@ export function loadConfiguration (directory: string): Configuration {
   function readKeys (folder: string): Keys {
     const found: Keys = { signing: [], sealing: [], subject: createSecretKey(Buffer.alloc(32)) }
     let files: string[] = []
-    try { files = readdirSync(resolve(root, folder)).filter(file => file.endsWith('.json')).sort() } catch { problems.push(`passerelle.yaml: /keys: ${folder} is not a directory that can be read; \`npm run keys -- next ${folder}\` makes one`) }
+    try { files = readdirSync(resolve(root, folder)).filter(file => file.endsWith('.json')).sort() } catch { problems.push(`passerelle.yaml: /keys: ${folder} is not a directory that can be read; \`npm run keys -- next ${resolve(root, folder)}\` makes one`) }
     const kids = new Set<string | undefined>()
     for (const file of files) {
       const from = `${folder}/${file}`
@@ -212,16 +212,17 @@ function symmetric (jwk: JWK) {
   return createSecretKey(bytes)
 }
 
-const ajv = new Ajv({ allErrors: true, useDefaults: true, strict: false })
+const ajv = new Ajv({ allErrors: true, useDefaults: true, strict: false, verbose: true })
 
 /** Faults of shape: the path and what was expected there. The defaults are filled in on the way. */
 function faultsOf (schema: TSchema, value: unknown) {
   ajv.validate(schema, value)
-  return (ajv.errors ?? []).map(({ instancePath, keyword, message, params }) => {
+  return (ajv.errors ?? []).map(({ instancePath, keyword, message, params, parentSchema }) => {
     switch (keyword) {
       case 'additionalProperties': return `${instancePath || '/'}: unknown setting ${params.additionalProperty}`
       case 'required': return `${instancePath || '/'}: expected ${params.missingProperty}`
       case 'enum': return `${instancePath}: expected one of ${params.allowedValues.join(', ')}`
+      case 'pattern': return `${instancePath}: expected ${parentSchema!.expected}`
       default: return `${instancePath || '/'}: ${message}`
     }
   })

@@ -7,7 +7,7 @@ import { scopeClaims } from '../protocol/claims.ts'
 const closed = { additionalProperties: false }
 const text = (description: string, more = {}) => Type.String({ description, minLength: 1, maxLength: 256, ...more })
 const file = (description: string) => Type.String({ description: `${description} (a file, relative to the configuration directory)`, minLength: 1 })
-const url = (description: string) => Type.String({ description, maxLength: 2048, pattern: '^https?://[^\\s#]+$' })
+const url = (description: string) => Type.String({ description, maxLength: 2048, pattern: '^https?://[^\\s#]+$', expected: 'an http or https address without a fragment' })
 const list = (description: string, more = {}) => listOf(description, Type.String({ minLength: 1, maxLength: 256 }), more)
 const listOf = <T extends TSchema>(description: string, of: T, more = {}) => Type.Array(of, { description, uniqueItems: true, ...more })
 const oneOf = <const T extends string[]>(description: string, values: [...T], more = {}) => Type.Enum(values, { description, ...more })
@@ -16,7 +16,7 @@ const section = <T extends Record<string, TSchema>>(description: string, propert
 const port = (description: string, fallback: number) => Type.Integer({ description, default: fallback, minimum: 0, maximum: 65535 })
 
 const languages = Type.Object({ fr: Type.String({ maxLength: 500 }), en: Type.String({ maxLength: 500 }) }, { description: 'a text in each language', ...closed })
-const instant = (description: string) => Type.String({ description, pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$' })
+const instant = (description: string) => Type.String({ description, pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$', expected: 'a time as 2027-01-31T22:00:00Z (RFC 3339)' })
 
 export const identityClaims = [...new Set(Object.values(scopeClaims).flat())].filter(name => name !== 'idp_id' && name !== 'amr')
 const knownScopes = Object.keys(scopeClaims)
@@ -25,7 +25,7 @@ const knownScopes = Object.keys(scopeClaims)
 export const Settings = Type.Object({
   issuer: url('our issuer identifier; its path is the base path of every endpoint'),
   environment: oneOf('`development` allows an http issuer and http redirect URIs on loopback names', ['production', 'development'], { default: 'production' }),
-  site: Type.String({ description: 'the mark of this site, at the head of every handle it issues', pattern: '^[a-z0-9]{1,4}$', default: 'a' }),
+  site: Type.String({ description: 'the mark of this site, at the head of every handle it issues', pattern: '^[a-z0-9]{1,4}$', expected: 'one to four small letters or digits', default: 'a' }),
   listen: section('where citizens and clients are answered', {
     host: text('address', { default: '0.0.0.0' }),
     port: port('port; 0 takes any free one', 8080),
@@ -57,7 +57,7 @@ export const Settings = Type.Object({
 
 /** `clients/*.yaml`: one service. */
 export const Client = Type.Object({
-  client_id: Type.String({ description: 'RFC 6749 §2.2', pattern: '^[A-Za-z0-9._~-]{1,64}$' }),
+  client_id: Type.String({ description: 'RFC 6749 §2.2', pattern: '^[A-Za-z0-9._~-]{1,64}$', expected: 'letters, digits and ._~-, 64 at most' }),
   name: text('name for operators'),
   title: Type.Optional(text('name shown to citizens; `name` unless set')),
   logo: Type.Optional(file('logo, SVG or PNG')),
@@ -87,7 +87,7 @@ export const Client = Type.Object({
 
 /** `identity-providers/*.yaml`: one identity provider. */
 export const IdentityProvider = Type.Object({
-  id: Type.String({ description: 'name in addresses and metrics', pattern: '^[a-z0-9][a-z0-9-]{0,31}$' }),
+  id: Type.String({ description: 'name in addresses and metrics', pattern: '^[a-z0-9][a-z0-9-]{0,31}$', expected: 'small letters, digits and hyphens, 32 at most' }),
   title: text('name shown to citizens'),
   logo: Type.Optional(file('logo, SVG or PNG')),
   order: Type.Integer({ description: 'place on the chooser, the lowest first', default: 100 }),

@@ -18,7 +18,7 @@ export function readCredentials (authorization: string | undefined, body: { clie
     if (body.client_id !== undefined && body.client_id !== credentials.client_id) throw refused('client_id: not the client that authenticates')
     return credentials
   }
-  if (body.client_id === undefined) throw refused('client authentication: expected')
+  if (body.client_id === undefined) throw refused('client_id: expected, or Basic credentials')
   if (body.client_secret === undefined) return { client_id: body.client_id, method: 'none' }
   return { client_id: body.client_id, method: 'client_secret_post', secret: body.client_secret }
 }

@@ -1,4 +1,5 @@
-import { createSecretKey, randomBytes } from 'node:crypto'
+import crypto, { createSecretKey, randomBytes } from 'node:crypto'
+import { syncBuiltinESMExports } from 'node:module'
 import t from 'tap'
 import { keyringSealer, type SealingKey } from '../../src/adapters/keyring-sealer.ts'
 import type { SealedKind, SealedRecords } from '../../src/records.ts'
@@ -174,6 +175,20 @@ t.test('the newest key whose time has come seals, and each that is loaded opens'
   t.equal(kidOf(sealed()), 'next')
   t.equal(open('posted', place, byCurrent), undefined, 'a key that was taken away opens nothing')
   t.same(state.keys.map(({ kid }) => kid), ['later', 'next'], 'the keyring is left in its order')
+})
+
+t.test('the key of a kind is derived once, not at each seal', async t => {
+  const { hkdfSync } = crypto
+  let derived = 0
+  const count = (counted: typeof hkdfSync) => { crypto.hkdfSync = counted; syncBuiltinESMExports() }
+  count((...args) => { derived++; return hkdfSync(...args) })
+  t.teardown(() => count(hkdfSync))
+  const { state, seal, open } = desk()
+  for (let i = 0; i < 5; i++) for (const kind of kinds) t.ok(open(kind, place, seal(kind, place, examples[kind] as never, end)))
+  t.equal(derived, kinds.length)
+  state.keys = [sealingKey('two')]
+  seal('posted', place, examples.posted, end)
+  t.equal(derived, kinds.length + 1, 'another key has another')
 })
 
 t.test('one record sealed twice reads differently, and shows nothing of itself', async t => {

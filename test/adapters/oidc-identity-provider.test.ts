@@ -208,6 +208,7 @@ t.test('a userinfo answer that is of somebody else, or of nobody, is refused (Op
     busy: { answer: { userinfo: answers(503, { error: 'Dupont' }) } },
     reset: { answer: { userinfo: request => request.socket.destroy() } },
     'a page with 200': { answer: { userinfo: answers(200, '<p>Dupont</p>') } },
+    'no content type': { answer: { userinfo: (_request, response) => response.writeHead(200).end(JSON.stringify({ sub, ...person })) } },
     'JSON that breaks off': { answer: { userinfo: answers(200, '{"sub":"Dupont', { 'content-type': 'application/json' }) } },
     nothing: { answer: { userinfo: answers(200, '', { 'content-type': 'application/json' }) } },
     'more than any answer has': { answer: { userinfo: huge } }
@@ -215,7 +216,11 @@ t.test('a userinfo answer that is of somebody else, or of nobody, is refused (Op
   const answer = await logIn({ userinfo: said => ({ ...said, given_name: 'Wilma', acr: 'eidas3', amr: ['x'], auth_time: 1, idp_id: 'another', role: 'admin' }), ...claims({ idp_id: 'another' }) }) as Answer
   t.match(answer, { acr: 'eidas1', amr: ['pwd'] }, 'how the citizen logged in, the ID Token alone says')
   t.strictSame(answer.claims, { ...person, given_name: 'Wilma' }, 'who she is, userinfo says; where she logged in, no provider does')
+  t.equal(acceptedType(), 'application/json', 'JSON is asked for')
+  await accepts(t, 'an iss and an aud of whatever kind: in JSON they mean nothing', { userinfo: said => ({ ...said, iss: 'https://another.example', aud: 'another' }) })
+  await accepts(t, 'JSON in a character set', { answer: { userinfo: answers(200, { sub, ...person }, { 'content-type': 'application/json; charset=utf-8' }) } })
 })
+const acceptedType = () => forger.state.seen.find(({ endpoint }) => endpoint === 'userinfo')!.headers.accept
 
 t.test('a signed userinfo answer is accepted by its registered algorithm only', async t => {
   const options = { userinfo_signed_response_alg: 'ES256' }
@@ -230,11 +235,21 @@ t.test('a signed userinfo answer is accepted by its registered algorithm only', 
     'no signature': { userinfoAlg: 'ES256', userinfoJwt: async (said, header) => (await forger.sign(said, header)).replace(/[^.]*$/, '') },
     'other claims under a good signature': { userinfoAlg: 'ES256', userinfoJwt: async (said, header) => (await forger.sign(said, header)).replace(/\.[^.]*\./, `.${part({ ...said, family_name: 'Dupont' })}.`) },
     'another iss': { userinfoAlg: 'ES256', userinfo: said => ({ ...said, iss: 'https://another.example' }) },
+    'an iss with a slash more': { userinfoAlg: 'ES256', userinfo: said => ({ ...said, iss: `${forger.issuer}/` }) },
+    'iss that is null': { userinfoAlg: 'ES256', userinfo: said => ({ ...said, iss: null as never }) },
     'another aud': { userinfoAlg: 'ES256', userinfo: said => ({ ...said, aud: 'another' }) },
+    'an aud that begins with us': { userinfoAlg: 'ES256', userinfo: said => ({ ...said, aud: 'passerelle2' }) },
+    'a list of aud without us': { userinfoAlg: 'ES256', userinfo: said => ({ ...said, aud: ['another', 'third'] }) },
+    'an empty list of aud': { userinfoAlg: 'ES256', userinfo: said => ({ ...said, aud: [] }) },
+    'aud that is null': { userinfoAlg: 'ES256', userinfo: said => ({ ...said, aud: null as never }) },
     'another sub': { userinfoAlg: 'ES256', userinfo: said => ({ ...said, sub: 'Dupont' }) }
   }
   for (const [what, forgery] of Object.entries(forged)) await refuses(t, what, 'provider_answer_invalid', forgery, { options })
   for (const alg of algorithms) await accepts(t, alg, { userinfoAlg: alg }, { options: { userinfo_signed_response_alg: alg } })
+  t.equal(acceptedType(), 'application/jwt', 'a JWT is asked for')
+  await accepts(t, 'no iss', { userinfoAlg: 'ES256', userinfo: said => ({ ...said, iss: undefined }) as never }, { options })
+  await accepts(t, 'no aud', { userinfoAlg: 'ES256', userinfo: said => ({ ...said, aud: undefined }) as never }, { options })
+  await accepts(t, 'a list of aud with us', { userinfoAlg: 'ES256', userinfo: said => ({ ...said, aud: ['another', 'passerelle'] }) }, { options })
 })
 
 t.test('a redirection that did not come from this provider for this login is refused (RFC 9207, RFC 6749 §10.12)', async t => {
@@ -370,6 +385,27 @@ t.test('what failed is told by its code, where there is one, and in no words of 
   t.equal(await messageOf({ header: header => ({ ...header, kid: 'unknown' }) }), 'the identity provider\'s answer failed a check: ERR_JWKS_NO_MATCHING_KEY')
   t.equal(await messageOf({ jwks: keys => ({ keys: keys.map(key => ({ ...key, x: 'AAAA' })) }), alg: 'ES256' }, { options: { id_token_signed_response_alg: 'ES256' } }), 'the identity provider\'s answer failed a check')
   t.equal(await messageOf(claims({ azp: 'Dupont' })), 'azp: not our client_id')
+  const ours = 'the identity provider refuses our credentials: client_id, client_secret or client_key'
+  t.equal(await messageOf({ answer: { token: answers(400, { error: 'invalid_client' }) } }), ours)
+  t.equal(await messageOf({ answer: { token: answers(401, { error: 'invalid_client' }, { 'www-authenticate': 'Basic realm="x"' }) } }), ours)
+
+  const json = (body: string) => answers(200, body, dynamic)
+  const signed = { options: { userinfo_signed_response_alg: 'ES256' } }
+  t.equal(await messageOf({ metadata: ({ jwks_uri: _, ...rest }) => rest }), 'jwks_uri: the identity provider publishes none')
+  for (const keys of [undefined, null, {}, 'Dupont', []]) t.equal(await messageOf({ jwks: () => ({ keys }) }), 'the identity provider\'s keys: none', JSON.stringify({ keys }))
+  for (const endpoint of ['jwks', 'userinfo'] as const) {
+    for (const body of ['null', '"Dupont"', '1', 'true']) t.equal(await messageOf({ answer: { [endpoint]: json(body) } }), 'the identity provider did not answer as an OpenID Provider does', `${endpoint}: ${body}`)
+  }
+  t.equal(await messageOf({ userinfoAlg: 'ES256' }), 'the identity provider\'s userinfo is not JSON')
+  t.equal(await messageOf({}, signed), 'the identity provider\'s userinfo is not a JWT')
+  t.equal(await messageOf(claims({ nonce: 'another' })), 'the identity provider\'s answer failed a check: OAUTH_JWT_CLAIM_COMPARISON_FAILED')
+  t.equal(await messageOf({ answer: { token: answers(400, { error: 'invalid_request' }) } }), 'the identity provider refused our request with 400')
+})
+
+t.test('an outage is an outage, whatever it asks for', async t => {
+  for (const endpoint of ['token', 'userinfo'] as const) {
+    await refuses(t, `${endpoint} answers 503 with a challenge`, 'provider_unavailable', { answer: { [endpoint]: answers(503, {}, { 'www-authenticate': 'Basic realm="x"' }) } })
+  }
 })
 
 t.test('metadata that is another\'s, or none, leads nowhere', async t => {
@@ -380,6 +416,7 @@ t.test('metadata that is another\'s, or none, leads nowhere', async t => {
   await leaves(t, 'another issuer', 'provider_answer_invalid', { metadata: metadata => ({ ...metadata, issuer: 'https://another.example' }) })
   await leaves(t, 'an issuer with a slash more, and a path', 'provider_answer_invalid', { metadata: metadata => ({ ...metadata, issuer: `${forger.issuer}/x` }) })
   await leaves(t, 'no issuer', 'provider_answer_invalid', { metadata: ({ issuer: _, ...rest }) => rest })
+  await leaves(t, 'an issuer that is no URL', 'provider_answer_invalid', { metadata: metadata => ({ ...metadata, issuer: 'Dupont' }) })
   await leaves(t, '404', 'provider_answer_invalid', { answer: { discovery: answers(404, 'Dupont') } })
   await leaves(t, 'a redirect', 'provider_answer_invalid', { answer: { discovery: answers(302, '', { location: `${forger.issuer}/jwks` }) } })
   await leaves(t, '500', 'provider_unavailable', { answer: { discovery: answers(500, 'Dupont') } })
@@ -425,8 +462,9 @@ t.test('a failure to learn of a provider is not remembered', async t => {
 
 t.test('metadata that is old is asked again behind the citizen\'s back, and the last known good serves on', async t => {
   const real = performance.now.bind(performance)
+  const begin = Math.round(real())
   let ahead = 0
-  performance.now = () => real() + ahead
+  performance.now = () => begin + ahead
   t.teardown(() => { performance.now = real })
   const provider = oidcIdentityProvider(optionsOf())
   t.teardown(() => provider.close())
@@ -434,11 +472,11 @@ t.test('metadata that is old is asked again behind the citizen\'s back, and the 
   forger.state.forgery = {}
   const question = questionOf()
   await provider.authorizationUrl(question)
-  ahead = 9 * 60_000
+  ahead = 10 * 60_000 - 1
   await provider.authorizationUrl(question)
-  t.equal(forger.count('discovery'), 1, 'nine minutes old is fresh')
+  t.equal(forger.count('discovery'), 1, 'younger than ten minutes is fresh')
 
-  ahead = 11 * 60_000
+  ahead = 10 * 60_000
   forger.state.forgery = { answer: { discovery: answers(500, 'x') } }
   t.equal((await provider.authorizationUrl(question)).pathname, '/authorize', 'old, it serves')
   await waitFor(() => forger.count('discovery') === 2)
@@ -446,7 +484,7 @@ t.test('metadata that is old is asked again behind the citizen\'s back, and the 
   await Promise.all([1, 2, 3].map(() => provider.authorizationUrl(question)))
   t.equal(forger.count('discovery'), 2, 'a provider that is down is not asked at each login')
 
-  ahead = 22 * 60_000
+  ahead = 20 * 60_000
   forger.state.forgery = { metadata: metadata => ({ ...metadata, authorization_endpoint: `${forger.issuer}/new` }), answer: { discovery: () => pause(50) } }
   const together = await Promise.all([1, 2, 3].map(() => provider.authorizationUrl(question)))
   t.ok(together.every(({ pathname }) => pathname === '/authorize'), 'nobody waits for the new')
@@ -593,6 +631,8 @@ t.test('a certificate of an authority of the provider\'s own is trusted where it
   forger.state.seen.length = 0
   await refuses(t, 'an endpoint without TLS', 'provider_answer_invalid', { metadata: metadata => ({ ...metadata, token_endpoint: `${forger.issuer}/token` }) }, { of, options: { certificateAuthority: own.cert } })
   t.same(forger.state.seen, [], 'no code went there')
+  await refuses(t, 'keys without TLS', 'provider_answer_invalid', { metadata: metadata => ({ ...metadata, jwks_uri: `${forger.issuer}/jwks` }) }, { of, options: { certificateAuthority: own.cert } })
+  t.same(forger.state.seen, [], 'no key was taken from there')
 })
 
 t.test('a provider\'s name is looked up as we are told', async t => {

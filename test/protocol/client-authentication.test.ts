@@ -49,8 +49,8 @@ t.test('a client authenticates by one method in each request (RFC 6749 §2.3)', 
 })
 
 t.test('a request that names no client is refused', async t => {
-  t.throws(() => readCredentials(undefined, {}), refusal(/^client authentication: expected$/))
-  t.throws(() => readCredentials(undefined, { client_secret: secret }), refusal(/^client authentication: expected$/))
+  t.throws(() => readCredentials(undefined, {}), refusal(/^client_id: expected, or Basic credentials$/))
+  t.throws(() => readCredentials(undefined, { client_secret: secret }), refusal(/^client_id: expected, or Basic credentials$/))
 })
 
 t.test('Basic credentials are form-encoded, and the first colon parts them (RFC 6749 §2.3.1)', async t => {

@@ -49,6 +49,9 @@ export function createForgedKey (alg: ForgedAlgorithm, kid = `${alg}-${randomByt
 }
 type ForgedKey = ReturnType<typeof createForgedKey>
 
+/** A JWT by such a key. */
+export const signedBy = ({ alg, kid, privateKey }: Pick<ForgedKey, 'alg' | 'kid' | 'privateKey'>, claims: JWTPayload) => new SignJWT(claims).setProtectedHeader({ alg, kid }).sign(privateKey)
+
 /** An identity provider of one citizen that says what it should, unless it is told to forge something: real tokens over real sockets. */
 export async function startForgingProvider (t: Lifetime, { client_id = 'passerelle', sub = 'sub-of-wilhelmina', person = {}, tls }: { client_id?: string, sub?: string, person?: Record<string, unknown>, tls?: { key: string, cert: string } } = {}) {
   const keys = new Map<ForgedAlgorithm, ForgedKey>(algorithms.map(alg => [alg, createForgedKey(alg)]))
