@@ -82,7 +82,7 @@ export function identityFaults (identity: Identity, required: readonly string[])
 
 /** The claims that are given and well formed: nobody is kept out by an optional claim that a provider spells wrong, and nobody is sent it. */
 export const soundClaims = (identity: Identity): Identity =>
-  Object.fromEntries(Object.entries(identity).filter(([name, value]) => knownClaims.has(name) && given(value) && wellFormed(name, value)))
+  Object.fromEntries(Object.entries(identity).filter(([name, value]) => knownClaims.has(name) && wellFormed(name, value)))
 
 /** The names of the claims that a request's client will be told, at userinfo or in all. */
 export const claimsSent = ({ scopes, userinfoClaims = [], idTokenClaims = [] }: { scopes: readonly string[], userinfoClaims?: string[], idTokenClaims?: string[] }, where: 'userinfo' | 'everywhere' = 'everywhere') =>

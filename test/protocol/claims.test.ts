@@ -1,5 +1,5 @@
 import t from 'tap'
-import { claimNames, identityFaults, knownClaims, pick, scopeClaims, soundClaims, type Identity } from '../../src/protocol/claims.ts'
+import { claimNames, claimsSent, identityFaults, isAnonymous, knownClaims, pick, scopeClaims, soundClaims, type Identity } from '../../src/protocol/claims.ts'
 
 const angela: Identity = {
   given_name: 'Angela Claire Louise',
@@ -177,4 +177,16 @@ t.test('each scope stands for its claims and no others', async t => {
   const profile = claimNames(['profile'])
   for (const name of ['given_name', 'given_name_array', 'family_name', 'birthdate', 'gender', 'preferred_username', 'name', 'updated_at']) t.equal(profile.has(name), true, `profile has ${name}`)
   for (const name of ['birthplace', 'birthcountry', 'email', 'phone_number', 'address', 'sub']) t.equal(profile.has(name), false, `profile has no ${name}`)
+})
+
+t.test('a login is anonymous where nothing that is sent names anybody', async t => {
+  const table: Array<[string[], boolean]> = [[[], true], [['idp_id'], true], [['amr'], true], [['idp_id', 'amr'], true], [['idp_id', 'gender'], false], [['birthdate'], false]]
+  for (const [names, anonymous] of table) t.equal(isAnonymous(new Set(names)), anonymous, names.join())
+})
+
+t.test('what is sent is what scopes and single claims ask for, at userinfo or in all', async t => {
+  const request = { scopes: ['openid', 'birth'], userinfoClaims: ['email'], idTokenClaims: ['gender'] }
+  t.strictSame([...claimsSent(request)].sort(), ['birthcountry', 'birthplace', 'email', 'gender'])
+  t.strictSame([...claimsSent(request, 'userinfo')].sort(), ['birthcountry', 'birthplace', 'email'])
+  t.strictSame([...claimsSent({ scopes: ['openid'] })], [])
 })

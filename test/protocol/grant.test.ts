@@ -1,7 +1,10 @@
 import t from 'tap'
-import { createHash } from 'node:crypto'
+import { createHash, createSecretKey } from 'node:crypto'
+import type { AuthorizationRequest } from '../../src/protocol/authorization-request.ts'
 import type { Failure } from '../../src/protocol/errors.ts'
-import { checkGrant, type Grant, type TokenRequest } from '../../src/protocol/grant.ts'
+import { checkGrant, grantOf, type Grant, type TokenRequest } from '../../src/protocol/grant.ts'
+import type { Identification } from '../../src/protocol/identification.ts'
+import { pairwiseSubject } from '../../src/protocol/subject.ts'
 
 // RFC 7636 appendix B
 const code_verifier = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk'
@@ -62,4 +65,29 @@ t.test('the client, its address and its verifier redeem a code', async t => {
     [{ ...plain, code_challenge: challengeOf('Az09-._~'.repeat(16)) }, { ...request, code_verifier: 'Az09-._~'.repeat(16) }]
   ]
   for (const [of, asked] of table) t.doesNotThrow(() => checkGrant(of, asked), `verifier ${asked.code_verifier}`)
+})
+
+const parties = { levels: ['eidas1', 'eidas2', 'eidas3'], sector: 'town', secret: createSecretKey(Buffer.alloc(32, 1)) }
+const asked: AuthorizationRequest = { client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'email'], acr: 'eidas1' }
+const angela: Identification = { idp: 'taxes', person: 'p', claims: { given_name: 'Angela', email: 'a@b.fr', gender: 'female' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1771000000 }
+const sub = pairwiseSubject(parties.secret, 'p', 'town')
+
+t.test('another account than the one that was asked for gives nothing (OpenID Connect Core §5.5.1)', async t => {
+  t.throws(() => grantOf({ ...asked, sub: `${sub}x` }, angela, parties), refusal('account_unknown', /^sub: /))
+  t.equal(grantOf({ ...asked, sub }, angela, parties).sub, sub)
+})
+
+t.test('a grant holds what was asked for and no more', async t => {
+  t.strictSame(grantOf(asked, angela, parties), {
+    client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'email'], sub, claims: { email: 'a@b.fr' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1771000000, idp: 'taxes'
+  })
+  const all = grantOf({ ...asked, scopes: ['openid', 'idp_id', 'amr'], userinfoClaims: ['gender'], idTokenClaims: ['given_name'], code_challenge, nonce: 'n' }, angela, parties)
+  t.match(all, { claims: { idp_id: 'taxes', amr: ['pwd'], gender: 'female' }, idTokenClaims: { given_name: 'Angela' }, code_challenge, nonce: 'n' })
+  t.notOk('given_name' in all.claims, 'what the ID Token says, userinfo was not asked')
+})
+
+t.test('the level told is the one reached; by a session the one asked for; of essential ones the highest that it covers', async t => {
+  t.equal(grantOf(asked, angela, parties).acr, 'eidas2')
+  t.equal(grantOf(asked, { ...angela, sid: 's' }, parties).acr, 'eidas1')
+  t.equal(grantOf({ ...asked, essentialAcr: ['eidas1'] }, angela, parties).acr, 'eidas1')
 })

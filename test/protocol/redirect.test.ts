@@ -1,5 +1,5 @@
 import t from 'tap'
-import { withParameters } from '../../src/protocol/redirect.ts'
+import { homeOf, withParameters } from '../../src/protocol/redirect.ts'
 
 t.test('an address keeps what it has, and gets its parameters form-encoded (RFC 6749 §3.1.2, §4.1.2)', async t => {
   const table: Array<[address: string, parameters: Record<string, string | undefined>, result: string]> = [
@@ -21,4 +21,9 @@ t.test('an address keeps what it has, and gets its parameters form-encoded (RFC 
 t.test('a state comes back letter by letter to a client that decodes forms', async t => {
   const state = Array.from({ length: 0x5f }, (_, index) => String.fromCharCode(0x20 + index)).join('')
   t.equal(new URL(withParameters('https://a.example/back?tab=1', { code: 'c', state })).searchParams.get('state'), state)
+})
+
+t.test('a service begins at its home page, or at the origin of its first address', async t => {
+  t.equal(homeOf({ client_uri: 'https://town.example/hello', redirect_uris: ['https://a.example/back'] }), 'https://town.example/hello')
+  t.equal(homeOf({ redirect_uris: ['https://a.example:8443/back?x=1', 'https://b.example/'] }), 'https://a.example:8443/')
 })
