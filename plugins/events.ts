@@ -24,6 +24,10 @@ declare module 'fastify' {
 export default fp(async app => {
   const origin = { site: app.configuration.settings.site, replica: hostname() }
 
+  app.addHook('onResponse', async (request, reply) => {
+    request.log.info({ req: request, res: reply, ms: Math.round(reply.elapsedTime) }, 'answered')
+  })
+
   app.decorateRequest('loginId', '')
   app.decorateRequest('event', function (name, fields) {
     const step = steps[name]

@@ -2,7 +2,7 @@ import etag from '@fastify/etag'
 import formbody from '@fastify/formbody'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { parse } from 'fast-querystring'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { LogController, type FastifyInstance } from 'fastify'
 import type { LookupFunction } from 'node:net'
 import { randomInt } from 'node:crypto'
 import type { DestinationStream } from 'pino'
@@ -59,6 +59,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   const app = Fastify({
     ...(tls === undefined ? {} : { https: tls as never }),
     logger: ports.log === false ? false : { level: 'info', ...loggable, ...(ports.log === undefined ? {} : { stream: ports.log }) },
+    logController: new LogController({ disableRequestLogging: true }),   // one line a request: plugins/events.ts
     genReqId: supportId,
     trustProxy: settings.trusted_proxies.length > 0 ? settings.trusted_proxies : false,
     exposeHeadRoutes: false,                                           // a HEAD on /callback would run the handler and spend the login

@@ -1,3 +1,4 @@
+import pino from 'pino'
 import { buildApp } from './app.ts'
 import { ConfigurationError, loadConfiguration } from './config/load.ts'
 
@@ -5,17 +6,20 @@ import { ConfigurationError, loadConfiguration } from './config/load.ts'
 
 const { PASSERELLE_CONFIG, PASSERELLE_REDIS = '' } = process.env
 
+// written behind the requests' backs: a pipe that is slow or blocked keeps no citizen
+const log = pino.destination({ dest: 1, sync: false })
+
 async function start () {
   if (PASSERELLE_CONFIG === undefined) throw new ConfigurationError(['PASSERELLE_CONFIG: expected the path of a configuration directory'])
   const configuration = loadConfiguration(PASSERELLE_CONFIG)
   const { listen, operations, issuer } = configuration.settings
   const redis = PASSERELLE_REDIS.split(/[\s,]+/).filter(Boolean)
   for (const url of redis) if (!URL.canParse(url) || !/^rediss?:\/\/[^\s/]+/.test(url)) throw new ConfigurationError(['PASSERELLE_REDIS: expected redis:// or rediss:// URLs, separated by commas'])
-  const app = await buildApp(configuration, { redis })
+  const app = await buildApp(configuration, { redis, log })
 
   const stop = (signal: string) => {
     app.log.info({ signal }, 'closing')
-    app.close().then(() => process.exit(0), () => process.exit(1))
+    app.close().then(() => end(0), () => end(1))
   }
   for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop)
 
@@ -24,6 +28,11 @@ async function start () {
   else await app.store.ended('start', { patienceMs: 2000 }).catch(() => app.log.warn('started while the store is away'))
   await app.listen({ host: listen.host, port: listen.port })
   app.log.info({ issuer, configuration: configuration.hash, clients: configuration.clients.size, identityProviders: configuration.identityProviders.size }, 'serving')
+}
+
+function end (code: number) {
+  try { log.flushSync() } catch { /* nobody reads it any more */ }
+  process.exit(code)
 }
 
 try { await start() } catch (error) {

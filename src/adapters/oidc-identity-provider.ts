@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { errors as jose, importJWK, type JSONWebKeySet, type JWK } from 'jose'
 import type { LookupFunction } from 'node:net'
 import * as client from 'openid-client'
@@ -64,7 +65,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
         scope: options.scopes.join(' '),
         state: question.state,
         nonce: question.nonce,
-        code_challenge: await client.calculatePKCECodeChallenge(question.code_verifier),
+        code_challenge: createHash('sha256').update(question.code_verifier).digest('base64url'),  // RFC 7636 §4.2
         code_challenge_method: 'S256',
         acr_values: question.acr,
         ui_locales: question.ui_locales,
