@@ -32,6 +32,15 @@ t.test('on a Redis Cluster of three', async t => {
   })
 })
 
+t.test('under a base path, as clients that only change their issuer expect', async t => {
+  const gateway = await startGateway(t, { path: '/api/v2' })
+  for (const provider of ['vitalys', 'terramut']) {
+    const browser = await citizenAt(t, gateway, 'town', provider, 'marion')
+    await browser.click('log-out')
+    t.ok((await clickThrough(browser)).has('logged-out'), provider)
+  }
+})
+
 /** The whole story of logging in, from the browser and from the client. */
 async function tellTheLogin (t: Test, ports: Ports) {
   const gateway = await startGateway(t, ports)
