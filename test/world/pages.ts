@@ -38,6 +38,7 @@ const style = `
   dl { display: grid; grid-template-columns: minmax(8rem, 12rem) 1fr; gap: .35rem 1rem; margin: 0 }
   dt { color: #565c69 }
   dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line }
+  @media (max-width: 30rem) { dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .6rem } }
   .quiet, footer { color: #565c69; font-size: .92rem }
   footer { text-align: center; padding: 1rem 1.25rem 1.5rem }
 `
