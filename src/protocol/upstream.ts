@@ -15,5 +15,5 @@ export function upstreamOf (login: { id: string, secret: string }, idp: string, 
 /** The login that a `state` of ours names, and the mark of its client; undefined for any other text. */
 export function loginOfState (state: string | undefined) {
   const [, id, mark] = form.exec(state ?? '') ?? []
-  return id === undefined || mark === undefined ? undefined : { id, mark }
+  return id === undefined ? undefined : { id, mark: mark! }
 }
