@@ -404,7 +404,9 @@ t.test('what failed is told by its code, where there is one, and in no words of 
 
 t.test('an outage is an outage, whatever it asks for', async t => {
   for (const endpoint of ['token', 'userinfo'] as const) {
-    await refuses(t, `${endpoint} answers 503 with a challenge`, 'provider_unavailable', { answer: { [endpoint]: answers(503, {}, { 'www-authenticate': 'Basic realm="x"' }) } })
+    for (const status of [500, 503]) {
+      await refuses(t, `${endpoint} answers ${status} with a challenge`, 'provider_unavailable', { answer: { [endpoint]: answers(status, {}, { 'www-authenticate': 'Basic realm="x"' }) } })
+    }
   }
 })
 
