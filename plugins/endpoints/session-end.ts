@@ -24,8 +24,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
   app.get('/session/end', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) => {
     const parameters = open('posted', request.query.posted) ?? request.query
-    const logout = await read(parameters)
-    request.cameFrom = logout.client ?? null
+    const logout = await read(request, parameters)
     request.uiLocales = parameters.ui_locales ?? ''
     const session = await currentSession(request, reply)
     if (session === undefined) return goOn(request, reply.dropSession(), afterwards(logout))
@@ -38,7 +37,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const { posted, decision, id_token_hint, client_id, post_logout_redirect_uri, state, ui_locales } = request.body
     if (decision === undefined) {
       const parameters = { id_token_hint, client_id, post_logout_redirect_uri, state, ui_locales }
-      await read(parameters)
+      await read(request, parameters)
       const sealed = seal('posted', parameters, life.posted)
       if (sealed.length > longestAddress) throw new OAuthError('logout_request_invalid', 'id_token_hint: too large to be carried on, expected a GET or fewer parameters')
       return reply.redirect(`${base}/session/end?posted=${sealed}`, 303)
@@ -47,8 +46,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const asked = open(formOf(request), posted)
     // made for another session, or too long ago: ask again, unless it has already been done
     if (asked === undefined) return request.sessionHandle() === '' ? goOn(request, reply, {}) : reply.redirect(`${base}/session/end`, 303)
-    const logout = await read(asked)
-    request.cameFrom = logout.client ?? null
+    const logout = await read(request, asked)
     if (decision === 'stay') return reply.redirect(logout.client === undefined ? `${base}/session/end` : homeOf(logout.client), 303)
     const session = await currentSession(request, reply)
     return session === undefined ? goOn(request, reply.dropSession(), afterwards(logout)) : end(request, reply, logout, session)
@@ -68,10 +66,12 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   /** Our form is good in the browser that it was shown in. */
   const formOf = (request: FastifyRequest) => `form ${request.sessionHandle()}`
 
-  async function read (parameters: LogoutParameters): Promise<Logout> {
+  async function read (request: FastifyRequest, parameters: LogoutParameters): Promise<Logout> {
     const hint = parameters.id_token_hint === undefined ? undefined : await app.signer.verify(parameters.id_token_hint)
     const client = app.client(leavingClient(parameters, hint))
-    return { client, post_logout_redirect_uri: checkLogoutAddress(parameters, client), state: parameters.state, sid: hint?.sid }
+    const post_logout_redirect_uri = checkLogoutAddress(parameters, client)
+    request.cameFrom = client ?? null
+    return { client, post_logout_redirect_uri, state: parameters.state, sid: hint?.sid }
   }
 
   async function currentSession (request: FastifyRequest, reply: FastifyReply) {

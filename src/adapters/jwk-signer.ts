@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { SignJWT, jwtVerify, decodeProtectedHeader, type JWK, type JWTPayload } from 'jose'
 import type { Clock, Signer, SigningAlgorithm } from '../ports.ts'
+import { keyInForce } from './key-in-force.ts'
 
 export interface SigningKey {
   kid: string
@@ -26,8 +27,7 @@ export function signingKey ({ kid, alg, nbf, ...jwk }: JWK & { kid: string, alg:
 /** Signs with the newest key of an algorithm whose time has come, verifies with any that is loaded. */
 export function jwkSigner ({ issuer, keys, now }: { issuer: string, keys: () => readonly SigningKey[], now: Clock }): Signer {
   const keyAt = (alg: SigningAlgorithm) => {
-    const due = keys().filter(key => key.alg === alg).sort((a, b) => a.nbf - b.nbf)
-    const key = due.findLast(({ nbf }) => nbf <= now()) ?? due[0]
+    const key = keyInForce(keys().filter(candidate => candidate.alg === alg), now())
     if (key === undefined) throw new Error(`no ${alg} signing key is loaded`)
     return key
   }

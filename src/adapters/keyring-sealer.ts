@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, hkdfSync, createSecretKey, randomBytes, type KeyObject } from 'node:crypto'
 import type { Clock, Sealer } from '../ports.ts'
+import { keyInForce } from './key-in-force.ts'
 import type { SealedKind, SealedRecords } from '../records.ts'
 
 export interface SealingKey {
@@ -33,7 +34,7 @@ export function keyringSealer ({ issuer, keys, now }: { issuer: string, keys: ()
 
   return {
     seal<K extends SealedKind> (kind: K, place: string, record: SealedRecords[K], exp: number) {
-      const { kid, key } = sealingKeyAt(keys(), now())
+      const { kid, key } = keyInForce(keys(), now())!
       const head = `${version}.${kid}.${exp}`
       const iv = randomBytes(ivBytes)
       const cipher = createCipheriv('aes-256-gcm', subkey(key, kind), iv).setAAD(Buffer.from(`${kind}\n${place}\n${head}`))
@@ -55,10 +56,4 @@ export function keyringSealer ({ issuer, keys, now }: { issuer: string, keys: ()
       return { record: JSON.parse(opened.toString()) as SealedRecords[K], exp: Number(end) }
     }
   }
-}
-
-/** The newest key whose time has come; when none has, the first that will. */
-function sealingKeyAt (keys: readonly SealingKey[], now: number) {
-  const [first, ...rest] = [...keys].sort((a, b) => a.nbf - b.nbf)
-  return rest.reduce((chosen, key) => key.nbf <= now ? key : chosen, first!)
 }

@@ -4,10 +4,11 @@ import type { LookupFunction } from 'node:net'
 import * as client from 'openid-client'
 import { Agent } from 'undici'
 import { OAuthError, type Failure } from '../protocol/errors.ts'
-import { knownClaims, pick } from '../protocol/claims.ts'
+import { identityClaims, pick } from '../protocol/claims.ts'
 import { clockTolerance } from '../protocol/identification.ts'
 import type { Answer, IdentityProvider, Question } from '../ports.ts'
 import { localhostLookup } from './localhost-lookup.ts'
+import { lastKnown } from './last-known.ts'
 import { providerKeys } from './provider-keys.ts'
 
 /** An identity provider's registration, its secrets read. */
@@ -40,20 +41,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
   })
   const fetch = fetchOver(agent, options.timeout_ms)
   const keys = providerKeys(fetchKeys)
-  let known: { provider: Configured, at: number } | undefined
-  let asked: Promise<Configured> | undefined
-
-  /** Metadata as last known; asked for once at a time, and again behind the citizen's back when it is no longer fresh. */
-  function configured (): Promise<Configured> {
-    if (known !== undefined && performance.now() - known.at < freshMs) return Promise.resolve(known.provider)
-    asked ??= configure(options, fetch)
-      .then(provider => { known = { provider, at: performance.now() }; return provider })
-      .finally(() => { asked = undefined })
-    if (known === undefined) return asked
-    const last = known
-    asked.catch(() => { last.at = performance.now() })                 // the last known good serves on, and is not asked for at each login
-    return Promise.resolve(known.provider)
-  }
+  const { current: configured } = lastKnown(() => configure(options, fetch), freshMs)
 
   return {
     available: () => true,
@@ -147,8 +135,6 @@ function parsed (text: string): Record<string, unknown> {
   if (typeof value !== 'object' || value === null) throw new OAuthError('provider_answer_invalid', notAsExpected)
   return value as Record<string, unknown>
 }
-
-const identityClaims = new Set([...knownClaims].filter(name => name !== 'amr' && name !== 'idp_id'))
 
 /** A provider that can be asked; what is read of its metadata is read once, since openid-client copies it at each look. */
 interface Configured { configuration: client.Configuration, userinfo_endpoint: string | undefined, hasLogout: boolean }

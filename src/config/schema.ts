@@ -1,5 +1,5 @@
 import { Type, type Static, type TSchema } from 'typebox'
-import { scopeClaims } from '../protocol/claims.ts'
+import { identityClaims, scopeClaims } from '../protocol/claims.ts'
 
 // The one source of the configuration's types, checks, defaults and reference page (docs/configuration.md).
 // Names are snake_case, as the registered metadata of RFC 7591 and OpenID Connect Discovery is.
@@ -18,7 +18,7 @@ const port = (description: string, fallback: number) => Type.Integer({ descripti
 const languages = Type.Object({ fr: Type.String({ maxLength: 500 }), en: Type.String({ maxLength: 500 }) }, { description: 'a text in each language', ...closed })
 const instant = (description: string) => Type.String({ description, pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$', expected: 'a time as 2027-01-31T22:00:00Z (RFC 3339)' })
 
-export const identityClaims = [...new Set(Object.values(scopeClaims).flat())].filter(name => name !== 'idp_id' && name !== 'amr')
+const claimsOfIdentities = [...identityClaims]
 const knownScopes = Object.keys(scopeClaims)
 
 /** `passerelle.yaml`: the gateway itself. */
@@ -45,7 +45,7 @@ export const Settings = Type.Object({
     default: Type.Optional(text('the level wanted when a client asks for none that we know; the lowest unless set'))
   }),
   identity: section('what an identity must be', {
-    required_claims: listOf('claims without which an identity is refused', Type.Enum(identityClaims), { default: ['given_name', 'family_name', 'gender', 'birthdate', 'birthcountry'] }),
+    required_claims: listOf('claims without which an identity is refused', Type.Enum(claimsOfIdentities), { default: ['given_name', 'family_name', 'gender', 'birthdate', 'birthcountry'] }),
     subject: oneOf('what `sub` is made from: the pivot identity, or the provider\'s issuer and `sub`', ['pivot', 'upstream'], { default: 'pivot' })
   }),
   session: section('single sign-on', {
@@ -67,7 +67,7 @@ export const Client = Type.Object({
   redirect_uris: listOf('exact redirection endpoints', url('a redirection endpoint'), { minItems: 1, maxItems: 64 }),
   post_logout_redirect_uris: listOf('exact addresses after logout', url('an address after logout'), { maxItems: 64, default: [] }),
   scopes: listOf('scopes the service may ask for, `openid` is understood', Type.Enum(knownScopes), { default: ['openid'] }),
-  claims: listOf('claims the service may ask for one by one, beyond those of its scopes', Type.Enum([...identityClaims, 'idp_id', 'amr']), { default: [] }),
+  claims: listOf('claims the service may ask for one by one, beyond those of its scopes', Type.Enum([...claimsOfIdentities, 'idp_id', 'amr']), { default: [] }),
   acr_values: Type.Optional(list('levels offered to this service; unless set all, for a public client the lowest')),
   token_endpoint_auth_method: oneOf('OpenID Connect Core §9; `none` is for public clients', ['client_secret_basic', 'client_secret_post', 'none'], { default: 'client_secret_basic' }),
   client_secrets: listOf('secrets in force at a time', Type.Object({ file: file('the secret') }, closed), { maxItems: 4, default: [] }),
@@ -115,7 +115,7 @@ export const IdentityProvider = Type.Object({
   scopes: list('scopes we ask for', { default: ['openid', 'profile', 'birth', 'email'] }),
   acr_values: list('levels it may vouch for', { minItems: 1 }),
   amr: list('`amr` to report for it when it reports none', { default: [] }),
-  required_claims: listOf('claims it must give, beyond the platform\'s', Type.Enum(identityClaims), { default: [] }),
+  required_claims: listOf('claims it must give, beyond the platform\'s', Type.Enum(claimsOfIdentities), { default: [] }),
   always_authenticates: Type.Boolean({ description: 'it asks the citizen every time, so a missing `auth_time` is believed where a fresh login was asked', default: false }),
   timeout_ms: Type.Integer({ description: 'limit of each call to it', default: 4000, minimum: 100, maximum: 30000 }),
   callback_timeout_ms: Type.Integer({ description: 'limit of all its calls on one way back', default: 8000, minimum: 100, maximum: 60000 }),

@@ -27,6 +27,9 @@ export const scopeClaims: Record<string, readonly string[]> = {
 /** Every claim a client can be given at userinfo, with those that are about the login rather than the person. */
 export const knownClaims = new Set(Object.values(scopeClaims).flat())
 
+/** Those that are about the person: what an identity provider says, and what it can be required to say. */
+export const identityClaims = new Set([...knownClaims].filter(name => name !== 'idp_id' && name !== 'amr'))
+
 /** The names that these scopes and single claims ask for. */
 export const claimNames = (scopes: readonly string[], single: readonly string[] = []) =>
   new Set([...scopes.flatMap(scope => Object.hasOwn(scopeClaims, scope) ? scopeClaims[scope]! : []), ...single])
