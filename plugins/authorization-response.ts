@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { continuePage } from '../src/pages/continue.ts'
 import { claimsSent } from '../src/protocol/claims.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
 import { grantOf } from '../src/protocol/grant.ts'
 import type { Identification } from '../src/protocol/identification.ts'
 import { withParameters } from '../src/protocol/redirect.ts'
 import { life, type Login } from '../src/records.ts'
+import type { ReturnAddress } from './browser.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -15,10 +17,12 @@ declare module 'fastify' {
   }
   interface FastifyReply {
     /**
-     * Ends a login well: puts its code, and the session with it. Gives the address that takes the code to the client (RFC 6749 §4.1.2, RFC 9207).
-     * @throws {OAuthError} account_unknown, store_unavailable
+     * Ends a login well: puts its code, and the session with it, and takes the code to the client (RFC 6749 §4.1.2, RFC 9207).
+     * @throws {OAuthError} account_unknown, request_uri_invalid, store_unavailable
      */
-    issueCode (login: Login, identification: Identification): Promise<string>
+    issueCode (login: Login, identification: Identification): Promise<FastifyReply>
+    /** Takes an answer to the client: by a redirect, or by a form that the browser submits (Form Post Response Mode §2). */
+    returnTo (address: ReturnAddress, parameters: Record<string, string>): FastifyReply
     /** Ends a login: what the browser carried of it goes, but for a stub for the back button. */
     endLogin (login: Login): FastifyReply
   }
@@ -39,11 +43,29 @@ export default fp(async app => {
     return this.keepLogin(stub).dropIdentification(login)
   })
 
-  app.decorateReply('issueCode', async function (login, identification) {
+  app.decorateReply('returnTo', function ({ redirect_uri, state, response_mode }, parameters) {
+    const answer = { ...parameters, ...(state === undefined ? {} : { state }), iss: issuer }
+    if (response_mode !== 'form_post') return this.redirect(withParameters(redirect_uri, answer), 303)
+    this.runsScript = true
+    const { switchHref, ...context } = this.request.pageContext()      // there is nothing to read twice
+    return this.formsEndAt(redirect_uri).page(continuePage(context, {
+      client: app.party(this.request.cameFrom!),
+      action: redirect_uri,
+      fields: answer,
+      script: app.submitScript
+    }))
+  })
+
+  app.decorateReply('issueCode', async function (login, identification): Promise<FastifyReply> {
     const { client_id, code_seconds, sector } = app.clientOf(login)
     const { keys: { subject: secret }, levels: { levels } } = app.configuration
     const grant = grantOf(login.request, identification, { levels, sector, secret })
-    const before = identification.sid === undefined ? await earlierSession(this.request) : undefined
+    const { pushed } = login.request
+    const [before, first] = await Promise.all([
+      identification.sid === undefined ? earlierSession(this.request) : undefined,
+      pushed === undefined || app.store.once(`pushed ${pushed}`, life.login + longestPushed)
+    ])
+    if (!first) throw new OAuthError('request_uri_invalid', 'request_uri: already used')
     const sid = identification.sid ?? (before?.person === identification.person ? before.sid : randomBytes(32).toString('base64url'))
 
     const [code, handle] = await Promise.all([
@@ -54,8 +76,7 @@ export default fp(async app => {
       app.store.enter(sid, { client_id, at: app.now(), claims: [...claimsSent(login.request)] }, life_seconds)
     ])
     if (handle !== undefined) this.keepSession(handle)
-    this.endLogin(login)
-    return withParameters(login.request.redirect_uri, { code, state: login.request.state, iss: issuer })
+    return this.endLogin(login).returnTo(login.request, { code })
   })
 
   /** The session this browser had, if that can be known soon: what cannot be read is not continued. */
@@ -65,4 +86,7 @@ export default fp(async app => {
       throw error
     }
   }
-}, { name: 'authorization-response', dependencies: ['browser', 'clients', 'sessions', 'store'] })
+}, { name: 'authorization-response', dependencies: ['browser', 'clients', 'pages', 'security-headers', 'sessions', 'store'] })
+
+/** Seconds: no pushed request lives longer. */
+const longestPushed = 600

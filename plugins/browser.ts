@@ -8,7 +8,14 @@ import { OAuthError } from '../src/protocol/errors.ts'
 import type { Identification } from '../src/protocol/identification.ts'
 import { life, limit, type Login } from '../src/records.ts'
 
+/** Where an answer goes, and by which way. */
+export type ReturnAddress = Pick<AuthorizationRequest, 'redirect_uri' | 'state' | 'response_mode'>
+
 declare module 'fastify' {
+  interface FastifyInstance {
+    /** A login as its cookie carries it. @throws {OAuthError} request_too_large */
+    sealLogin (login: Login): string
+  }
   interface FastifyRequest {
     /** the login this request belongs to, once it is opened */
     login: Login | null
@@ -22,7 +29,7 @@ declare module 'fastify' {
     /** the client the citizen came from, as far as we know it: for the way back only */
     cameFrom: Client | null
     /** where failures go back to the client: set only after client_id and redirect_uri are verified (RFC 6749 §4.1.2.1) */
-    returnAddress: { redirect_uri: string, state?: string } | null
+    returnAddress: ReturnAddress | null
     /** why this request failed, once it has */
     failure: OAuthError | null
     /** the language chosen by the switch, '' for none */
@@ -94,11 +101,18 @@ export default fp(async app => {
     return login
   })
 
+  app.decorate('sealLogin', ({ id, exp, ...record }) => {
+    const { request, idp, done } = record
+    const sealed = app.sealer.seal('login', loginPrefix + id, { ...record, request: { ...request, redirect_uri: markOf(request.redirect_uri) } }, exp)
+    const most = request.pushed === undefined ? limit.loginCookie : limit.pushedLoginCookie
+    if (idp === undefined && done === undefined && sealed.length > most) throw tooLarge(request)
+    return sealed
+  })
+
   app.decorateReply('keepLogin', function (login) {
-    const { id, exp, ...record } = login
+    const { id, exp } = login
     const name = loginPrefix + id
-    const sealed = app.sealer.seal('login', name, { ...record, request: { ...record.request, redirect_uri: markOf(record.request.redirect_uri) } }, exp)
-    if (login.idp === undefined && login.done === undefined && sealed.length > limit.loginCookie) throw tooLarge(login.request)
+    const sealed = app.sealLogin(login)
     makeRoom(this, { name, bytes: sealed.length }, this.request.cookies[identityCookie]?.length ?? 0)
     return this.setCookie(name, sealed, { ...attributes, maxAge: exp - app.now() })
   })

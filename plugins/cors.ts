@@ -5,7 +5,7 @@ import fp from 'fastify-plugin'
 export default fp(async app => {
   const { base } = app.configuration
   const open = new Set([`${base}/.well-known/openid-configuration`, `${base}/jwks`])
-  const called = new Set([`${base}/token`, `${base}/userinfo`])
+  const called = new Set(['/token', '/userinfo', '/par', '/revocation'].map(path => base + path))
   const registered = new Set([...app.configuration.clients.values()].filter(client => client.active && client.token_endpoint_auth_method === 'none')
     .flatMap(({ redirect_uris }) => redirect_uris.map(uri => new URL(uri).origin)))
 
@@ -17,8 +17,8 @@ export default fp(async app => {
       callback(null, {
         origin: allowed,
         methods: ['GET', 'POST'],
-        allowedHeaders: ['Authorization', 'Content-Type'],
-        exposedHeaders: ['WWW-Authenticate', 'Retry-After'],
+        allowedHeaders: ['Authorization', 'Content-Type', 'DPoP'],
+        exposedHeaders: ['WWW-Authenticate', 'Retry-After', 'DPoP-Nonce'],
         maxAge: 600
       })
     }

@@ -2,8 +2,9 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { errorPage } from '../src/pages/error.ts'
 import { finishedPage } from '../src/pages/finished.ts'
+import { signingAlgorithms, spelled } from '../src/protocol/algorithms.ts'
 import { errorMembers, OAuthError, type ErrorText, type Failure } from '../src/protocol/errors.ts'
-import { homeOf, withParameters } from '../src/protocol/redirect.ts'
+import { homeOf } from '../src/protocol/redirect.ts'
 import { clientMark } from '../src/protocol/subject.ts'
 import { loginOfState } from '../src/protocol/upstream.ts'
 
@@ -40,8 +41,6 @@ function asOAuthError (error: FastifyError | OAuthError, malformed: Failure): OA
 
 /** The one place that answers failures: back to the chooser, back to the client, as a page, or as JSON. */
 export default fp(async app => {
-  const { settings: { issuer } } = app.configuration
-
   app.setErrorHandler<FastifyError | OAuthError>((error, request, reply) => {
     const { audience, ownForm } = request.routeOptions.config
     const failure = asOAuthError(error, ownForm === true ? 'form_malformed' : 'request_malformed')
@@ -59,7 +58,7 @@ export default fp(async app => {
     const { status } = failure.row
     const members = errorMembers(failure)
     app.countFailure(failure.failure, request.client !== null)
-    if (status === 401) reply.header('www-authenticate', challenge(failure, members))
+    if (status === 401) reply.headers(challenge(failure, members, request.headers))
     return reply.code(status).header('cache-control', 'no-store').send(members)
   }
 
@@ -74,9 +73,7 @@ export default fp(async app => {
     }
     const finished = page === 'finished'
     app.countFailure(failure.failure, !finished && (login !== null || returnAddress !== null))
-    if (returnAddress !== null) {
-      return reply.redirect(withParameters(returnAddress.redirect_uri, { ...errorMembers(failure), state: returnAddress.state, iss: issuer }), 303)
-    }
+    if (returnAddress !== null) return reply.returnTo(returnAddress, errorMembers(failure))
     const { back } = request.wayBack()
     if (finished) return reply.code(status).page(finishedPage(request.pageContext(), { client: app.party(app.clientOf(login!)), backHref: back!.href }))
     const again = status === 503 && request.method === 'GET' && failure.failure !== 'logout_not_recorded'
@@ -103,12 +100,16 @@ export default fp(async app => {
     const { id, mark } = loginOfState(state) ?? {}
     return id === undefined ? undefined : [...clients.values()].find(({ client_id }) => clientMark(subject, id, client_id) === mark)
   }
-}, { name: 'errors', dependencies: ['metrics', 'events', 'clients', 'pages'] })
+}, { name: 'errors', dependencies: ['metrics', 'events', 'clients', 'pages', 'authorization-response'] })
 
-type SecurityFailure = 'code_replayed' | 'code_of_another_client' | 'client_authentication_failed'
+type SecurityFailure = 'code_replayed' | 'code_of_another_client' | 'client_authentication_failed' | 'assertion_replayed' | 'token_of_another_client' | 'introspection_not_allowed'
 
-/** RFC 6750 §3 at userinfo, RFC 6749 §5.2 at the token endpoint. */
-function challenge ({ failure, row: { error } }: OAuthError, { error_description }: { error_description: string }) {
-  if (error === 'invalid_client') return 'Basic realm="token", charset="UTF-8"'
-  return failure === 'token_missing' ? 'Bearer realm="userinfo"' : `Bearer realm="userinfo", error="${error}", error_description="${error_description}"`
+const proofAlgorithms = `algs="${spelled(signingAlgorithms).join(' ')}"`
+
+/** RFC 6749 §5.2 where Basic was tried at the token endpoint, RFC 6750 §3 and RFC 9449 §7.1 at userinfo, by the scheme that was tried. */
+function challenge ({ failure, row: { error } }: OAuthError, { error_description }: { error_description: string }, { authorization = '' }: { authorization?: string | undefined }) {
+  if (error === 'invalid_client') return authorization === '' ? {} : { 'www-authenticate': 'Basic realm="token", charset="UTF-8"' }
+  if (failure === 'token_missing') return { 'www-authenticate': `Bearer realm="userinfo", DPoP realm="userinfo", ${proofAlgorithms}` }
+  const about = `realm="userinfo", error="${error}", error_description="${error_description}"`
+  return { 'www-authenticate': /^dpop /i.test(authorization) ? `DPoP ${about}, ${proofAlgorithms}` : `Bearer ${about}` }
 }

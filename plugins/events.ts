@@ -4,9 +4,13 @@ import fp from 'fastify-plugin'
 /** Business and security events by name, with their step; security events have none. */
 const steps = {
   token: '7.2',
+  introspection: '7.4',
   code_replayed: undefined,
   code_of_another_client: undefined,
-  client_authentication_failed: undefined
+  client_authentication_failed: undefined,
+  assertion_replayed: undefined,
+  token_of_another_client: undefined,
+  introspection_not_allowed: undefined
 } as const satisfies Record<string, string | undefined>
 
 /** Ids only: never civil identity, tokens or codes. */

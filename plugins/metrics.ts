@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
 import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client'
+import { deliveries, type Delivery } from './back-channel-logout.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
 
 declare module 'fastify' {
@@ -9,6 +10,10 @@ declare module 'fastify' {
     countLogin (): void
     /** one more failure; whether it ended a login, or only was a request that nobody should have sent */
     countFailure (failure: Failure, endedLogin: boolean): void
+    /** one more back-channel logout that came to an end */
+    countBackChannelLogout (outcome: Delivery): void
+    /** one more name that a client was believed to say for the first time, since the store could not tell */
+    countUncheckedReplay (): void
   }
 }
 
@@ -29,6 +34,11 @@ export default fp(async app => {
   new Gauge({ name: 'passerelle_configuration_info', help: 'The configuration in force, by its hash: replicas that differ are seen', labelNames: ['hash'], registers: [registry] })
     .set({ hash: app.configuration.hash }, 1)
   const refused = new Counter({ name: 'passerelle_failures_total', help: 'Every failure that was answered, in a login or not', labelNames: ['failure'], registers: [registry] })
+  const logouts = new Counter({ name: 'passerelle_back_channel_logouts_total', help: 'Clients told of a logout behind the citizen\'s back, by what came of it', labelNames: ['outcome'], registers: [registry] })
+  for (const outcome of deliveries) logouts.inc({ outcome }, 0)
+  const unchecked = new Counter({ name: 'passerelle_unchecked_replays_total', help: 'Client assertions and DPoP proofs accepted while the store could not say whether they had been used', registers: [registry] })
+  app.decorate('countBackChannelLogout', outcome => logouts.inc({ outcome }))
+  app.decorate('countUncheckedReplay', () => unchecked.inc())
   app.decorate('countLogin', () => logins.inc({ outcome: 'success', failure: '' }))
   app.decorate('countFailure', (failure, endedLogin) => {
     refused.inc({ failure })

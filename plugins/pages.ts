@@ -12,6 +12,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** files that pages show, by their path under the base path */
     assets: Map<string, Asset>
+    /** path of the script that submits the one form of its page */
+    submitScript: string
     /** how a service or a provider is shown */
     party (registration: { title: string, logoAsset?: Asset | undefined }): Party
     /** An address of ours in this login; it names the client too, so that the way back is known where the cookie is not. */
@@ -44,9 +46,11 @@ export default fp(async app => {
   const { base } = app.configuration
   const stylesheet = ownFile('style.css', 'text/css; charset=utf-8')
   const mark = ownFile('passerelle.svg', 'image/svg+xml')
+  const submit = ownFile('submit.js', 'text/javascript; charset=utf-8')
 
   await app.register(accepts)
-  app.decorate('assets', new Map([stylesheet, mark, ...app.configuration.assets].map(asset => [asset.path, asset])))
+  app.decorate('assets', new Map([stylesheet, mark, submit, ...app.configuration.assets].map(asset => [asset.path, asset])))
+  app.decorate('submitScript', base + submit.path)
   app.decorate('party', ({ title, logoAsset }) => logoAsset === undefined ? { title } : { title, logo: base + logoAsset.path })
   app.decorate('ownAddress', (path, login, more = {}) => withParameters(base + path, { login: login.id, client: login.request.client_id, ...more }))
 

@@ -6,8 +6,11 @@ import Fastify, { LogController, type FastifyInstance } from 'fastify'
 import type { LookupFunction } from 'node:net'
 import { randomInt } from 'node:crypto'
 import type { DestinationStream } from 'pino'
+import authorizationRequests from '../plugins/authorization-requests.ts'
 import authorizationResponse from '../plugins/authorization-response.ts'
+import backChannelLogout from '../plugins/back-channel-logout.ts'
 import browser from '../plugins/browser.ts'
+import clientKeys from '../plugins/client-keys.ts'
 import clients from '../plugins/clients.ts'
 import cors from '../plugins/cors.ts'
 import errors from '../plugins/errors.ts'
@@ -17,18 +20,23 @@ import identityProviders from '../plugins/identity-providers.ts'
 import metrics from '../plugins/metrics.ts'
 import pages from '../plugins/pages.ts'
 import securityHeaders from '../plugins/security-headers.ts'
+import senderProof from '../plugins/sender-proof.ts'
 import sessions from '../plugins/sessions.ts'
 import signer from '../plugins/signer.ts'
 import store from '../plugins/store.ts'
+import tokens from '../plugins/tokens.ts'
 import assets from '../plugins/endpoints/assets.ts'
 import authorize from '../plugins/endpoints/authorize.ts'
 import callback from '../plugins/endpoints/callback.ts'
 import choose from '../plugins/endpoints/choose.ts'
 import consent from '../plugins/endpoints/consent.ts'
 import discovery from '../plugins/endpoints/discovery.ts'
+import introspection from '../plugins/endpoints/introspection.ts'
 import jwks from '../plugins/endpoints/jwks.ts'
 import leave from '../plugins/endpoints/leave.ts'
 import login from '../plugins/endpoints/login.ts'
+import par from '../plugins/endpoints/par.ts'
+import revocation from '../plugins/endpoints/revocation.ts'
 import sessionEnd from '../plugins/endpoints/session-end.ts'
 import token from '../plugins/endpoints/token.ts'
 import userinfo from '../plugins/endpoints/userinfo.ts'
@@ -79,16 +87,21 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   await app.register(events)
   await app.register(store, ports)
   await app.register(signer)
+  await app.register(clientKeys, ports)
   await app.register(clients)
+  await app.register(senderProof)
+  await app.register(tokens)
+  await app.register(backChannelLogout)
   await app.register(securityHeaders)
   await app.register(cors)
   await app.register(formbody, { bodyLimit: 32 * 1024, parser: readParameters })
   await app.register(browser)
   await app.register(pages)
-  await app.register(errors)
   await app.register(sessions)
-  await app.register(identityProviders, ports)
   await app.register(authorizationResponse)
+  await app.register(errors)
+  await app.register(identityProviders, ports)
+  await app.register(authorizationRequests)
 
   await app.register(async endpoints => {
     await endpoints.register(assets)
@@ -97,6 +110,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
       await published.register(discovery)
       await published.register(jwks)
     })
+    await endpoints.register(par)
     await endpoints.register(authorize)
     await endpoints.register(choose)
     await endpoints.register(login)
@@ -105,6 +119,8 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
     await endpoints.register(leave)
     await endpoints.register(token)
     await endpoints.register(userinfo)
+    await endpoints.register(introspection)
+    await endpoints.register(revocation)
     await endpoints.register(sessionEnd)
   }, { prefix: base })
 

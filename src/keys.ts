@@ -1,6 +1,7 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { SigningAlgorithm } from './protocol/algorithms.ts'
 
 // npm run keys -- next DIR: makes the next signing and sealing keys, and what a first run lacks.
 
@@ -20,8 +21,11 @@ export function makeNextKeys (directory: string, now = Math.floor(Date.now() / 1
     const kid = `${alg.toLowerCase()}-${randomBytes(6).toString('hex')}`
     write(`${kid}.json`, { kid, alg, nbf: present.some(key => key.alg === alg) ? now + leadSeconds : now, ...jwk })
   }
-  next('RS256', { use: 'sig', ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }) })
-  next('ES256', { use: 'sig', ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }) })
+  const signing = (alg: SigningAlgorithm, { privateKey }: { privateKey: KeyObject }) => next(alg, { use: 'sig', ...privateKey.export({ format: 'jwk' }) })
+  signing('RS256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
+  signing('PS256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
+  signing('ES256', generateKeyPairSync('ec', { namedCurve: 'P-256' }))
+  signing('EdDSA', generateKeyPairSync('ed25519'))
   next('A256GCM', { use: 'enc', kty: 'oct', k: randomBytes(32).toString('base64url') })
   if (!readdirSync(directory).includes('subject.json')) write('subject.json', { kty: 'oct', k: randomBytes(32).toString('base64url') })
   return written

@@ -1,5 +1,6 @@
-import type { JSONWebKeySet, JWTPayload } from 'jose'
-import type { Grant } from './protocol/grant.ts'
+import type { JSONWebKeySet, JWTHeaderParameters, JWTPayload } from 'jose'
+import type { Encryption, SigningAlgorithm } from './protocol/algorithms.ts'
+import type { Token } from './protocol/grant.ts'
 import type { Entered, Kind, Records, SealedKind, SealedRecords, Used } from './records.ts'
 
 /** A secret that stands for a record: the site's mark and 256 random bits. It is the code, or the access token, itself. */
@@ -7,13 +8,13 @@ export type Handle = string
 /** Seconds since 1970-01-01T00:00:00Z (RFC 7519 NumericDate). */
 export type Clock = () => number
 
-/** What ends: a session by its handle, a token by the digest `used` names, or all that stands on a `sid`. */
-export type Ending = { session: Handle } | { token: string } | { sid: string }
+/** What ends: a session or a token by its handle, a token by the digest `used` names, or all that stands on a `sid`. */
+export type Ending = { session: Handle } | { access_token: Handle } | { token: string } | { sid: string }
 
 export interface Claim {
   client_id: string
-  /** the token that is put in the same trip */
-  grant: Grant
+  /** what is put in the same trip */
+  token: Token
   tokenSeconds: number
   /** the longer of code and token */
   usedSeconds: number
@@ -34,7 +35,9 @@ export interface Store {
   /** Whether a `sid` was ended. */
   ended (sid: string, options?: { patienceMs?: number | undefined }): Promise<boolean>
   /** True for the first to say this name within so many seconds. */
-  once (name: string, seconds: number): Promise<boolean>
+  once (name: string, seconds: number, options?: { patienceMs?: number | undefined }): Promise<boolean>
+  /** Whether somebody has. */
+  said (name: string, options?: { patienceMs?: number | undefined }): Promise<boolean>
   /** Notes that a session entered a client. */
   enter (sid: string, entered: Entered, seconds: number): Promise<void>
   /** The clients a session entered. */
@@ -50,15 +53,32 @@ export interface Sealer {
   open<K extends SealedKind> (kind: K, place: string, sealed: string): { record: SealedRecords[K], exp: number } | undefined
 }
 
-export type SigningAlgorithm = 'RS256' | 'ES256'
-
 export interface Signer {
-  /** A JWT of these claims. */
-  sign (alg: SigningAlgorithm, claims: JWTPayload): Promise<string>
+  /** A JWT of these claims; `typ` tells its kind from every other (RFC 8725 §3.11), `JWT` unless set. */
+  sign (alg: SigningAlgorithm, claims: JWTPayload, typ?: string): Promise<string>
   /** The claims of an ID Token of ours, expired or not; undefined when it is not ours. */
   verify (token: string): Promise<JWTPayload | undefined>
   /** What /jwks publishes (RFC 7517 §5). */
   jwks (): JSONWebKeySet
+}
+
+/** What a client publishes: its keys, as last known. */
+export interface ClientKeys {
+  /** What a JWT by one of them, and one of these algorithms only, says; undefined when it is by none. @throws {OAuthError} client_keys_unavailable */
+  verify (jwt: string, algorithms: readonly SigningAlgorithm[]): Promise<{ header: JWTHeaderParameters, claims: Record<string, unknown> } | undefined>
+  /** Makes a JWE of a JWT (RFC 7519 §11.2); its key is had before anything is written. @throws {OAuthError} client_keys_unavailable */
+  encrypter (encryption: Encryption): Promise<(jwt: string) => Promise<string>>
+  /** Asks for them ahead of the first request. */
+  prefetch (): Promise<void>
+}
+
+/** Calls to the addresses that clients register: never to one of our own machine, no redirect followed. They fail with whatever went wrong. */
+export interface ClientCalls {
+  /** A JWK Set of one key at least (RFC 7517 §5). */
+  getKeys (address: string): Promise<JSONWebKeySet>
+  /** The status that answers a form. */
+  post (address: string, form: Record<string, string>): Promise<number>
+  close (): Promise<void>
 }
 
 /** What is asked of an identity provider on the way there. */

@@ -1,5 +1,5 @@
-import type { AuthorizationRequest } from './protocol/authorization-request.ts'
-import type { Grant } from './protocol/grant.ts'
+import type { AuthorizationRequest, PushedRequest } from './protocol/authorization-request.ts'
+import type { Grant, Token } from './protocol/grant.ts'
 import type { Identification } from './protocol/identification.ts'
 import type { LogoutParameters } from './protocol/logout.ts'
 
@@ -36,7 +36,7 @@ export interface Entered { client_id: string, at: number, /** names of the claim
 /** What Redis keeps, by kind. */
 export interface Records {
   code: Grant
-  token: Grant
+  token: Token
   session: Session
   /** an identification too large for its cookie */
   identity: Identification
@@ -51,6 +51,10 @@ export interface SealedRecords {
   logout: { client_id?: string | undefined, post_logout_redirect_uri?: string | undefined, state?: string | undefined, sid?: string | undefined }
   /** a POST of /session/end on its way to the same path by GET, or to our own form and back */
   posted: LogoutParameters
+  /** a pushed request, in its `request_uri` (RFC 9126 §2.2) */
+  pushed: PushedRequest
+  /** a nonce for DPoP proofs (RFC 9449 §8): that it can be opened is all it says */
+  nonce: null
 }
 export type SealedKind = keyof SealedRecords
 
@@ -62,12 +66,16 @@ export const life = {
   /** what is left of a login for the back button */
   finished: 30 * 60,
   logout: 15 * 60,
-  posted: 15 * 60
+  posted: 15 * 60,
+  /** a nonce of ours in a DPoP proof */
+  nonce: 5 * 60
 } as const
 
 /** Limits in bytes, as sent. */
 export const limit = {
   loginCookie: 1200,
+  /** of a request that its client pushed */
+  pushedLoginCookie: 2400,
   identityCookie: 3000,
   allCookies: 6000
 } as const

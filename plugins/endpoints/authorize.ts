@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { reaches } from '../../src/protocol/acr.ts'
-import { AuthorizationParameters, checkAuthorizationRequest, checkClientAndAddress, parameter } from '../../src/protocol/authorization-request.ts'
+import { AuthorizationParameters, checkClientAndAddress, parameter, pushedUri, type PushedRequest } from '../../src/protocol/authorization-request.ts'
 import { claimsSent, pick } from '../../src/protocol/claims.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { oldestAuthTime } from '../../src/protocol/identification.ts'
@@ -13,8 +13,10 @@ import { showChooser } from './choose.ts'
 
 const querystring = Type.Object({ ...AuthorizationParameters.properties, login: parameter(64), lang: parameter(8) })
 
-/** Milliseconds that a citizen waits for a session before being asked to log in. */
+/** Milliseconds that a citizen waits for what the store knows, where the login can go on without. */
 const patienceMs = 250
+
+type Found = { session: Session, entered: Entered[] }
 
 /** Authorization endpoint (RFC 6749 §3.1, OpenID Connect Core §3.1.2): the request comes in, the citizen chooses an identity provider. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
@@ -22,43 +24,51 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   app.get('/authorize', { schema: { querystring }, attachValidation: true, config: { audience: 'citizen' } }, async (request, reply) => {
     const { query } = request
     const kept = query.client_id === undefined && typeof query.login === 'string'
-    const login = kept ? request.openLogin(query.login) : await readRequest(request, query)
-    return begin(request, reply, login, query.idp_hint)
+    if (kept) return begin(request, reply, request.openLogin(query.login), query.idp_hint)
+    const { login, idp_hint } = await readRequest(request, query)
+    return begin(request, reply, login, idp_hint)
   })
 
   // a cross-site POST brings no cookies: the login is kept, and its session looked at by GET
   app.post('/authorize', { schema: { body: AuthorizationParameters }, attachValidation: true, config: { audience: 'citizen' } }, async (request, reply) => {
-    const login = await readRequest(request, request.body ?? {})
-    return reply.keepLogin(login).redirect(app.ownAddress('/authorize', login, { idp_hint: request.body.idp_hint }), 303)
+    const { login, idp_hint } = await readRequest(request, request.body ?? {})
+    return reply.keepLogin(login).redirect(app.ownAddress('/authorize', login, { idp_hint }), 303)
   })
 
   async function readRequest (request: FastifyRequest, parameters: AuthorizationParameters) {
-    const client = checkClientAndAddress(app.client(parameters.client_id), parameters.redirect_uri)
-    const { redirect_uri, state } = parameters
-    request.cameFrom = client
-    request.returnAddress = { redirect_uri: redirect_uri!, ...(typeof state === 'string' ? { state } : {}) }
-    if (request.validationError) throw request.validationError
-    const checked = checkAuthorizationRequest(parameters, client, app.configuration.levels)
-    const sub = await hintedSubject(parameters.id_token_hint, client.client_id)
-    if (sub !== undefined && checked.sub !== undefined && sub !== checked.sub) throw new OAuthError('parameter_invalid', 'id_token_hint: not the sub that claims asks for')
-    request.uiLocales = parameters.ui_locales ?? ''
-    request.login = request.newLogin(sub === undefined ? checked : { ...checked, sub }, request.citizenLanguage())
-    return request.login
+    const isPushed = typeof parameters.request_uri === 'string' && parameters.request_uri.startsWith(pushedUri)
+    const { request: asked, ui_locales, idp_hint } = isPushed ? await openPushed(request, parameters) : await request.readAuthorizationRequest(parameters)
+    request.uiLocales = ui_locales ?? ''
+    request.login = request.newLogin(asked, request.citizenLanguage())
+    return { login: request.login, idp_hint }
   }
 
-  /** Whom the client's own ID Token names: nobody else will do (OpenID Connect Core §3.1.2.2). */
-  async function hintedSubject (id_token_hint: string | undefined, client_id: string) {
-    if (id_token_hint === undefined) return undefined
-    const hint = await app.signer.verify(id_token_hint)
-    if (hint?.aud !== client_id) throw new OAuthError('parameter_invalid', 'id_token_hint: not an ID Token of ours for this client')
-    return hint.sub
+  /** The request that its client pushed: what else stands beside it counts for nothing (RFC 9126 §4). It is looked at again with the registration in force. */
+  async function openPushed (request: FastifyRequest, { client_id, request_uri = '' }: AuthorizationParameters): Promise<PushedRequest> {
+    const client = app.client(client_id)
+    if (client === undefined) throw new OAuthError('client_unknown', 'client_id: not the identifier of a registered client')
+    request.cameFrom = client
+    const pushed = app.sealer.open('pushed', client.client_id, request_uri.slice(pushedUri.length))?.record
+    if (pushed === undefined) throw new OAuthError('request_uri_invalid', 'request_uri: expired, or not one that was given to this client')
+    checkClientAndAddress(client, pushed.request.redirect_uri)
+    request.returnAddress = pushed.request
+    if (await wasUsed(pushed.request.pushed!)) throw new OAuthError('request_uri_invalid', 'request_uri: already used')
+    return pushed
+  }
+
+  /** Whether a pushed request has led to its code. Where that cannot be known soon it goes on, since the code itself is issued once. */
+  async function wasUsed (pushed: string) {
+    try { return await app.store.said(`pushed ${pushed}`, { patienceMs }) } catch (error) {
+      if (error instanceof OAuthError && error.failure === 'store_unavailable') return false
+      throw error
+    }
   }
 
   async function begin (request: FastifyRequest, reply: FastifyReply, login: Login, hint: unknown) {
     const silent = login.request.prompt?.includes('none') ?? false
     const found = await singleSignOn(request, login, silent)
-    if (found !== undefined) return enter(request, reply, login, found)
-    if (silent) throw new OAuthError('login_required', 'the citizen has to log in')
+    if (typeof found === 'object') return enter(request, reply, login, found)
+    if (silent) throw new OAuthError(found, 'the citizen has to be asked, and prompt=none forbids it')
 
     const client = app.clientOf(login)
     const hinted = client.idp_hints.find(idp => idp === hint)
@@ -68,22 +78,22 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     return showChooser(app, request, reply, login)
   }
 
-  /** The session that spares the citizen the provider, if there is one that will do (OpenID Connect Core §3.1.2.3). */
-  async function singleSignOn (request: FastifyRequest, login: Login, silent: boolean) {
+  /** The session that spares the citizen the provider, or what is asked of the citizen instead (OpenID Connect Core §3.1.2.3, §3.1.2.6). */
+  async function singleSignOn (request: FastifyRequest, login: Login, silent: boolean): Promise<Found | 'login_required' | 'interaction_required' | 'account_selection_required'> {
     const { prompt = [], max_age, acr, sub } = login.request
     const client = app.clientOf(login)
-    if (request.sessionHandle() === '' || !client.sso || prompt.includes('login') || prompt.includes('select_account') || max_age === 0) return undefined
+    if (request.sessionHandle() === '' || !client.sso || prompt.includes('login') || prompt.includes('select_account') || max_age === 0) return 'login_required'
     const found = await lookForSession(request, silent)
-    if (found === undefined) return undefined
+    if (found === undefined) return 'login_required'
 
     const { session } = found
     const { levels: { levels }, ssoLevels, keys } = app.configuration
-    if (!ssoLevels.includes(acr) || !reaches(levels, session.acr, acr)) return undefined
-    const obstacle = app.obstacleTo(session.idp, client, acr)
-    if (obstacle === 'provider_unknown' || obstacle === 'provider_not_allowed') return undefined
-    if (sub !== undefined && sub !== pairwiseSubject(keys.subject, session.person, client.sector)) return undefined
+    if (sub !== undefined && sub !== pairwiseSubject(keys.subject, session.person, client.sector)) return 'login_required'
     const oldest = oldestAuthTime({ max_age }, app.now(), app.now())
-    return oldest === undefined || session.auth_time >= oldest ? found : undefined
+    if (oldest !== undefined && session.auth_time < oldest) return 'login_required'
+    if (!ssoLevels.includes(acr) || !reaches(levels, session.acr, acr)) return 'interaction_required'
+    const obstacle = app.obstacleTo(session.idp, client, acr)
+    return obstacle === 'provider_unknown' || obstacle === 'provider_not_allowed' ? 'account_selection_required' : found
   }
 
   /** A session that cannot be read soon means: ask the provider again; where that is forbidden, say that we cannot know. */
@@ -94,7 +104,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     }
   }
 
-  async function enter (request: FastifyRequest, reply: FastifyReply, login: Login, { session: { exp, id_token, ...session }, entered }: { session: Session, entered: Entered[] }) {
+  async function enter (request: FastifyRequest, reply: FastifyReply, login: Login, { session: { exp, id_token, ...session }, entered }: Found) {
     const sent = claimsSent(login.request)
     const identification = { ...session, claims: pick(session.claims, sent) }
     if (login.request.prompt?.includes('none')) {
@@ -104,8 +114,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
       await reply.keepLogin(login).keepIdentification(login, identification)
       return reply.redirect(app.ownAddress('/consent', login), 303)
     }
-    return reply.redirect(await reply.issueCode(login, identification), 303)
+    return reply.issueCode(login, identification)
   }
 }
 
-export default fp(plugin, { name: 'authorize', encapsulate: true, dependencies: ['pages', 'clients', 'sessions', 'signer', 'identity-providers', 'authorization-response'] })
+export default fp(plugin, { name: 'authorize', encapsulate: true, dependencies: ['pages', 'clients', 'sessions', 'signer', 'identity-providers', 'authorization-requests', 'authorization-response'] })

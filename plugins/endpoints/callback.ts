@@ -31,7 +31,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const facts = checkIdentification(answer, { ...login.request, sentAt, now: app.now() }, provider, app.configuration.levels.levels, settings.identity.required_claims)
     const identification = identified(login, idp, answer, facts)
 
-    if (!app.informs(login)) return reply.redirect(await reply.issueCode(login, identification), 303)
+    if (!app.informs(login)) return reply.issueCode(login, identification)
     await reply.keepIdentification(login, identification)
     return reply.redirect(onward, 303)
   })

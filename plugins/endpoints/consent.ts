@@ -30,16 +30,14 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const identification = await request.openIdentification(login)
     // answered by a redirect: a page that a form left behind cannot be gone back to
     if (app.clientOf(login).consent === 'required' && consent !== 'yes') return reply.redirect(app.ownAddress('/consent', login, { missing: 'consent' }), 303)
-    return reply.redirect(await reply.issueCode(login, identification), 303)
+    return reply.issueCode(login, identification)
   })
 
   function show (request: FastifyRequest, reply: FastifyReply, login: Login, { idp, claims, amr }: Identification, missingConsent: boolean) {
     const client = app.clientOf(login)
     const { redirect_uri } = login.request
     const sent = claimsSent(login.request)
-    // Chromium applies it to the redirects that follow, also to those of the client; plain http is for development
-    reply.formTarget = `'self' https:${redirect_uri.startsWith('http:') ? ` ${new URL(redirect_uri).origin}` : ''}`
-    return reply.page(consentPage(request.pageContext(app.ownAddress('/consent', login)), {
+    return reply.formsEndAt(redirect_uri).page(consentPage(request.pageContext(app.ownAddress('/consent', login)), {
       client: app.party(client),
       provider: app.party(app.providerRegistration(idp)),
       claims: pick({ ...claims, idp_id: idp, amr }, sent),

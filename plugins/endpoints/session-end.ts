@@ -87,12 +87,13 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   }
 
   /** Ends here first: the cookies and the session, whatever the provider does; then there, if it has a logout and is up. */
-  async function end (request: FastifyRequest, reply: FastifyReply, logout: Logout, { sid, idp, id_token }: Session) {
+  async function end (request: FastifyRequest, reply: FastifyReply, logout: Logout, { sid, person, idp, id_token }: Session) {
     await recorded(reply, Promise.all([
       app.store.end({ sid }, life_seconds + longestToken),
       app.store.end({ session: request.sessionHandle() }, life_seconds)
     ]))
     reply.dropSession()
+    app.tellLogout({ sid, person })
     const onward = { ...afterwards(logout), sid }
     const question = { id_token_hint: id_token, post_logout_redirect_uri: `${issuer}/session/ended`, state: sealOnward(onward) }
     const upstream = app.configuration.identityProviders.has(idp) ? await app.identityProvider(idp).endSessionUrl(question) : undefined
@@ -111,7 +112,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     }
     // where the citizen may still be logged in: good to know, not worth a failure
     const entered = sid === undefined ? [] : await app.store.entered(sid).catch(() => [])
-    const clients = entered.filter(other => other.client_id !== client_id).map(other => app.client(other.client_id)?.title).filter(title => title !== undefined)
+    const clients = entered.filter(other => other.client_id !== client_id).map(other => app.client(other.client_id))
+      .filter(other => other !== undefined && other.backchannel_logout_uri === undefined).map(other => other!.title)
     return reply.page(loggedOutPage(request.pageContext(`${base}/session/ended?state=${sealOnward(onward)}`), {
       clients,
       ...(client === undefined ? {} : { back: { href: homeOf(client), title: client.title } })
@@ -121,9 +123,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   /** A logout that does not prove to come from this session asks first (RP-Initiated Logout §2). */
   function ask (request: FastifyRequest, reply: FastifyReply, { client, post_logout_redirect_uri }: Logout, { id_token_hint, client_id, state }: LogoutParameters) {
     const providers = [...app.configuration.identityProviders.values()].flatMap(({ issuer, endpoints }) => [issuer, endpoints?.end_session_endpoint ?? issuer])
-    const inDevelopment = [post_logout_redirect_uri, ...providers].filter(target => target?.startsWith('http:')).map(target => new URL(target!).origin)
-    reply.formTarget = ["'self' https:", ...new Set(inDevelopment)].join(' ')
-    return reply.page(logOutPage(request.pageContext(), {
+    return reply.formsEndAt(post_logout_redirect_uri, ...providers).page(logOutPage(request.pageContext(), {
       ...(client === undefined ? {} : { client: app.party(client) }),
       action: `${base}/session/end`,
       fields: { posted: seal(formOf(request), { id_token_hint, client_id, post_logout_redirect_uri, state }, life.logout) }
@@ -136,4 +136,4 @@ const longestToken = 600
 /** Characters that every proxy takes in an address. */
 const longestAddress = 7000
 
-export default fp(plugin, { name: 'session-end', encapsulate: true, dependencies: ['pages', 'clients', 'sessions', 'identity-providers', 'signer'] })
+export default fp(plugin, { name: 'session-end', encapsulate: true, dependencies: ['pages', 'clients', 'sessions', 'identity-providers', 'signer', 'back-channel-logout'] })

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import type { Client } from '../../src/config/load.ts'
 import { parameter } from '../../src/protocol/authorization-request.ts'
+import { CredentialParameters } from '../../src/protocol/client-authentication.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { checkGrant } from '../../src/protocol/grant.ts'
 import { idTokenClaims } from '../../src/protocol/id-token.ts'
@@ -14,11 +15,10 @@ const schema = {
     code: parameter(128),
     redirect_uri: parameter(2048),
     code_verifier: parameter(256),
-    client_id: parameter(64),
-    client_secret: parameter(1024)
+    ...CredentialParameters
   }),
   response: {
-    200: Type.Object({ access_token: Type.String(), token_type: Type.Literal('Bearer'), expires_in: Type.Integer(), scope: Type.String(), id_token: Type.String() })
+    200: Type.Object({ access_token: Type.String(), token_type: Type.Enum(['Bearer', 'DPoP']), expires_in: Type.Integer(), scope: Type.String(), id_token: Type.String() })
   }
 }
 
@@ -28,7 +28,9 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
   app.post('/token', { schema, config: { audience: 'client' } }, async (request, reply) => {
     const { grant_type, code, redirect_uri, code_verifier } = request.body
-    const client = request.authenticateClient()
+    const proof = await request.readProof()
+    const client = await request.authenticateClient()
+    if (proof === undefined && client.dpop_bound_access_tokens) throw new OAuthError('proof_invalid', 'DPoP: expected, since tokens of this client are bound to a key')
     if (grant_type === undefined) throw new OAuthError('request_malformed', 'grant_type: expected authorization_code')
     if (grant_type !== 'authorization_code') throw new OAuthError('grant_type_unsupported', 'grant_type: expected authorization_code')
     if (code === undefined) throw new OAuthError('request_malformed', 'code: expected')
@@ -36,27 +38,35 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const grant = await app.store.get('code', code)
     if (grant === undefined) throw await spent(client, await app.store.usedBy(code))
     request.loginId = grant.login
-    checkGrant(grant, { client_id: client.client_id, redirect_uri, code_verifier })
+    checkGrant(grant, { client_id: client.client_id, redirect_uri, code_verifier, jkt: proof?.jkt })
+    await proof?.spend(client)
+    const write = await app.jwtsFor(client, 'id_token')                  // what could be missing is had before the code is spent
 
     const { code_seconds, access_token_seconds, id_token_seconds, id_token_signed_response_alg } = client
     if (await app.store.ended(grant.sid)) throw new OAuthError('code_invalid', 'code: its session has ended')
     const claim = await app.store.claim(code, {
       client_id: client.client_id,
-      grant,
+      token: { ...grant, exp: app.now() + access_token_seconds, ...(proof === undefined ? {} : { jkt: proof.jkt }) },
       tokenSeconds: access_token_seconds,
       usedSeconds: Math.max(code_seconds, access_token_seconds)         // a claim is remembered as long as the code or its token lives
     })
     if ('used' in claim) throw await spent(client, claim.used)
 
     const { access_token } = claim
-    const claims = idTokenClaims(grant, { issuer, now: app.now(), lifeSeconds: id_token_seconds, access_token, secret: app.configuration.keys.subject })
-    const id_token = await app.signer.sign(id_token_signed_response_alg, claims)
+    const id_token = await write(idTokenClaims(grant, {
+      issuer,
+      now: app.now(),
+      lifeSeconds: id_token_seconds,
+      access_token,
+      alg: id_token_signed_response_alg,
+      secret: app.configuration.keys.subject
+    }))
 
     request.event('token', { login: grant.login, client_id: client.client_id, idp: grant.idp, acr: grant.acr, outcome: 'success' })
     app.countLogin()
     return reply.header('cache-control', 'no-store').send({
       access_token,
-      token_type: 'Bearer' as const,
+      token_type: proof === undefined ? 'Bearer' as const : 'DPoP' as const,
       expires_in: access_token_seconds,
       scope: grant.scopes.join(' '),
       id_token
@@ -72,4 +82,4 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   }
 }
 
-export default fp(plugin, { name: 'token', encapsulate: true, dependencies: ['clients', 'store', 'signer'] })
+export default fp(plugin, { name: 'token', encapsulate: true, dependencies: ['clients', 'client-keys', 'sender-proof', 'store'] })

@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { SignJWT, jwtVerify, decodeProtectedHeader, type JWK, type JWTPayload } from 'jose'
-import type { Clock, Signer, SigningAlgorithm } from '../ports.ts'
+import type { Clock, Signer } from '../ports.ts'
+import type { SigningAlgorithm } from '../protocol/algorithms.ts'
 import { keyInForce } from './key-in-force.ts'
 
 export interface SigningKey {
@@ -17,11 +18,19 @@ export interface SigningKey {
 /** A signing key from its private JWK (RFC 7517). @throws {Error} where the key does not fit its algorithm */
 export function signingKey ({ kid, alg, nbf, ...jwk }: JWK & { kid: string, alg: SigningAlgorithm, nbf: number }): SigningKey {
   const privateKey = createPrivateKey({ key: jwk, format: 'jwk' })
-  const { asymmetricKeyDetails: { modulusLength = 0, namedCurve } = {} } = privateKey
-  const fits = alg === 'RS256' ? modulusLength >= 2048 : alg === 'ES256' && namedCurve === 'prime256v1'
-  if (!fits) throw new Error('the key does not fit its alg')
+  if (!fits(privateKey, alg)) throw new Error('the key does not fit its alg')
   const publicKey = createPublicKey(privateKey)
   return { kid, alg, nbf, privateKey, publicKey, published: { ...publicKey.export({ format: 'jwk' }), kid, alg, use: 'sig' } }
+}
+
+function fits ({ asymmetricKeyType, asymmetricKeyDetails: { modulusLength = 0, namedCurve } = {} }: KeyObject, alg: SigningAlgorithm) {
+  switch (alg) {
+    case 'RS256':
+    case 'PS256': return asymmetricKeyType === 'rsa' && modulusLength >= 2048
+    case 'ES256': return namedCurve === 'prime256v1'
+    case 'EdDSA': return asymmetricKeyType === 'ed25519'
+    default: return false
+  }
 }
 
 /** Signs with the newest key of an algorithm whose time has come, verifies with any that is loaded. */
@@ -33,9 +42,9 @@ export function jwkSigner ({ issuer, keys, now }: { issuer: string, keys: () => 
   }
 
   return {
-    async sign (alg, claims) {
+    async sign (alg, claims, typ = 'JWT') {
       const { kid, privateKey } = keyAt(alg)
-      return new SignJWT(claims).setProtectedHeader({ alg, kid, typ: 'JWT' }).sign(privateKey)
+      return new SignJWT(claims).setProtectedHeader({ alg, kid, typ }).sign(privateKey)
     },
 
     async verify (token): Promise<JWTPayload | undefined> {
@@ -43,8 +52,8 @@ export function jwkSigner ({ issuer, keys, now }: { issuer: string, keys: () => 
         const { kid } = decodeProtectedHeader(token)
         const key = keys().find(candidate => candidate.kid === kid)
         if (key === undefined) return undefined
-        // an expired ID Token is still a hint (RP-Initiated Logout §2): its time is looked at as of its own issue
-        const { payload } = await jwtVerify(token, key.publicKey, { issuer, algorithms: [key.alg], currentDate: new Date(0) })
+        // an expired ID Token is still a hint (RP-Initiated Logout §2): its time is looked at as of its own issue; a JWT of ours of any other kind is none
+        const { payload } = await jwtVerify(token, key.publicKey, { issuer, algorithms: [key.alg], typ: 'JWT', requiredClaims: ['exp', 'sub'], currentDate: new Date(0) })
         return payload
       } catch { return undefined }                                      // not a JWT, not by this key, not from this issuer
     },

@@ -9,7 +9,7 @@ import { clockTolerance } from '../protocol/identification.ts'
 import type { Answer, IdentityProvider, Question } from '../ports.ts'
 import { localhostLookup } from './localhost-lookup.ts'
 import { lastKnown } from './last-known.ts'
-import { providerKeys } from './provider-keys.ts'
+import { publishedKeys } from './published-keys.ts'
 
 /** An identity provider's registration, its secrets read. */
 export interface OidcProviderOptions {
@@ -40,7 +40,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
     connect: { lookup: options.lookup ?? localhostLookup, timeout: options.timeout_ms, ca: options.certificateAuthority }
   })
   const fetch = fetchOver(agent, options.timeout_ms)
-  const keys = providerKeys(fetchKeys)
+  const keys = publishedKeys(fetchKeys)
   const { current: configured } = lastKnown(() => configure(options, fetch), freshMs)
 
   return {
@@ -80,7 +80,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
       pkceCodeVerifier: question.code_verifier
     })
     const said = tokens.claims()!
-    await keys.verify(tokens.id_token!, options.id_token_signed_response_alg)  // openid-client has looked at all but the signature
+    await keys.verify(tokens.id_token!, [options.id_token_signed_response_alg])  // openid-client has looked at all but the signature
     if (said.azp !== undefined && said.azp !== options.client_id) throw new OAuthError('provider_answer_invalid', 'azp: not our client_id')
     const userinfo = provider.userinfo_endpoint === undefined ? {} : await askUserinfo(provider.configuration, new URL(provider.userinfo_endpoint), tokens.access_token)
     if (provider.userinfo_endpoint !== undefined && userinfo.sub !== said.sub) throw new OAuthError('provider_answer_invalid', 'sub: userinfo speaks of another than the ID Token')  // OpenID Connect Core §5.3.2
@@ -103,7 +103,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
     const type = /^application\/(json|jwt)\b/.exec(answer.headers.get('content-type') ?? '')?.[1]
     if (type === undefined) throw new OAuthError('provider_unavailable', notAsExpected)
     if (type !== (alg === undefined ? 'json' : 'jwt')) throw new OAuthError('provider_answer_invalid', `the identity provider's userinfo is not ${alg === undefined ? 'JSON' : 'a JWT'}`)
-    const claims = parsed(alg === undefined ? await answer.text() : Buffer.from(await keys.verify(await answer.text(), alg)).toString())
+    const claims = parsed(alg === undefined ? await answer.text() : Buffer.from(await keys.verify(await answer.text(), [alg])).toString())
     if (alg === undefined) return claims
     if (claims.iss !== undefined && claims.iss !== options.issuer) throw new OAuthError('provider_answer_invalid', 'iss: userinfo is not of this identity provider')
     if (claims.aud !== undefined && ![claims.aud].flat().includes(options.client_id)) throw new OAuthError('provider_answer_invalid', 'aud: userinfo is not for us')

@@ -48,12 +48,12 @@ export function recordStore (cells: Cells, { site }: { site: string }): Store {
       return kept === null || kept === endedMark ? undefined : open(handle, kind, kept) as Records[K]
     },
 
-    async claim (code, { client_id, grant, tokenSeconds, usedSeconds }) {
+    async claim (code, { client_id, token, tokenSeconds, usedSeconds }) {
       const access_token = newHandle(site)
       const kept = sealUnder(code, 'used', { client_id, token: digestOf(access_token) } satisfies Used)
       const [before] = await Promise.all([
         cells.swapNew(nameOf('used', code), kept, usedSeconds),
-        cells.swapNew(nameOf('token', access_token), sealUnder(access_token, 'token', grant), tokenSeconds)
+        cells.swapNew(nameOf('token', access_token), sealUnder(access_token, 'token', token), tokenSeconds)
       ])
       // its own value is there when the same write was sent again after an ambiguous time-out: it was this very claim that won
       return before === null || before === kept ? { access_token } : { used: open(code, 'used', before) as Used }
@@ -68,17 +68,20 @@ export function recordStore (cells: Cells, { site }: { site: string }): Store {
     async end (ending, seconds) {
       // the record's own name holds the mark: it is read in the same trip, and a put that comes late finds the place taken
       if ('session' in ending) return isHandle(ending.session) ? cells.set(nameOf('session', ending.session), endedMark, seconds) : undefined
+      if ('access_token' in ending) return isHandle(ending.access_token) ? cells.set(nameOf('token', ending.access_token), endedMark, seconds) : undefined
       if ('token' in ending) return cells.set(name('token', ending.token), endedMark, seconds)
       await cells.set(nameOf('ended', ending.sid), endedMark, seconds)
     },
 
     async ended (sid, { patienceMs } = {}) { return await within(patienceMs, cells.get(nameOf('ended', sid))) !== null },
 
-    async once (said, seconds) {
+    async once (said, seconds, { patienceMs } = {}) {
       const mark = randomUUID()                                         // so that a write sent again knows itself
-      const before = await cells.swapNew(nameOf('once', said), mark, seconds)
+      const before = await within(patienceMs, cells.swapNew(nameOf('once', said), mark, seconds))
       return before === null || before === mark
     },
+
+    async said (said, { patienceMs } = {}) { return await within(patienceMs, cells.get(nameOf('once', said))) !== null },
 
     async enter (sid, entered, seconds) {
       await cells.add(nameOf('entered', sid), digestOf(`${sid} ${entered.client_id}`), sealUnder(sid, 'entered', entered), seconds)

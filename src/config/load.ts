@@ -2,7 +2,7 @@ import { createHash, createSecretKey, type KeyObject } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, extname, join, resolve } from 'node:path'
 import { Ajv } from 'ajv'
-import type { JWK } from 'jose'
+import type { JSONWebKeySet, JWK } from 'jose'
 import type { Static, TSchema } from 'typebox'
 import { parseDocument } from 'yaml'
 import { signingKey, type SigningKey } from '../adapters/jwk-signer.ts'
@@ -15,8 +15,9 @@ import type { ClientRegistration, IdentityProviderRegistration, Settings } from 
 /** A logo: its path under the base path, which changes with its content. */
 export interface Asset { path: string, type: string, bytes: Buffer }
 
-export interface Client extends ClientRegistration {
+export interface Client extends Omit<ClientRegistration, 'jwks'> {
   title: string
+  jwks?: JSONWebKeySet
   acr_values: string[]
   /** what tells its `sub` from other clients' (OpenID Connect Core §8.1) */
   sector: string
@@ -136,6 +137,8 @@ export function loadConfiguration (directory: string): Configuration {
     value: {
       ...value,
       title: value.title ?? value.name,
+      require_pushed_authorization_requests: value.require_pushed_authorization_requests || value.profile === 'fapi2',
+      dpop_bound_access_tokens: value.dpop_bound_access_tokens || value.profile === 'fapi2',
       acr_values: value.acr_values ?? (value.token_endpoint_auth_method === 'none' ? settings.acr.levels.slice(0, 1) : settings.acr.levels),
       sector: value.entity ?? value.client_id,
       secrets: value.client_secrets.map(({ file: secret }) => readSecret(secret, `${file}: /client_secrets`)).filter(secret => secret !== undefined).map(secretDigest),
@@ -148,7 +151,7 @@ export function loadConfiguration (directory: string): Configuration {
     key: readText(settings.listen.tls.key, 'passerelle.yaml: /listen/tls/key')!
   }
 
-  problems.push(...meaningOf(settings, clients, identityProviders))
+  problems.push(...meaningOf(settings, clients, identityProviders, new Set(keys.signing.map(({ alg }) => alg))))
   if (problems.length > 0) throw new ConfigurationError(problems)
 
   return {
@@ -193,7 +196,7 @@ export function loadConfiguration (directory: string): Configuration {
         else if (jwk.kty === 'oct') found.sealing.push({ kid: jwk.kid, nbf: jwk.nbf!, key: symmetric(jwk) })
         else found.signing.push(signingKey(jwk as Parameters<typeof signingKey>[0]))
         kids.add(jwk.kid)
-      } catch { problems.push(`${from}: expected a private JWK with a kid of its own, nbf, and alg RS256 (2048 bits or more) or ES256, or a 256-bit oct key`) }
+      } catch { problems.push(`${from}: expected a private JWK with a kid of its own, nbf, and alg RS256 or PS256 (2048 bits or more), ES256 or EdDSA (Ed25519), or a 256-bit oct key`) }
     }
     if (files.length > 0) {
       if (!files.includes('subject.json')) problems.push(`${folder}: expected subject.json, the secret behind sub`)

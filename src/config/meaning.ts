@@ -1,3 +1,7 @@
+import { createPublicKey } from 'node:crypto'
+import type { JWK } from 'jose'
+import { encrypts } from '../adapters/published-keys.ts'
+import { strictAlgorithms, type SigningAlgorithm } from '../protocol/algorithms.ts'
 import type { Client, IdentityProvider } from './load.ts'
 import type { Settings } from './schema.ts'
 
@@ -10,7 +14,7 @@ const personFields = ['given_name', 'family_name', 'gender', 'birthdate', 'birth
 const ofResponses = new Set(['code', 'state', 'iss', 'error', 'error_description'])
 
 /** Faults of meaning: what no schema can say. */
-export function meaningOf (settings: Settings, clients: Array<Named<Client>>, providers: Array<Named<IdentityProvider>>) {
+export function meaningOf (settings: Settings, clients: Array<Named<Client>>, providers: Array<Named<IdentityProvider>>, signs: ReadonlySet<SigningAlgorithm>) {
   const problems: string[] = []
   const { levels } = settings.acr
   const development = settings.environment === 'development'
@@ -59,8 +63,15 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
     all(file, '/identity_providers/allow', client.identity_providers.allow, ids, 'an identity provider')
     all(file, '/identity_providers/deny', client.identity_providers.deny, ids, 'an identity provider')
     all(file, '/idp_hints', client.idp_hints, ids, 'an identity provider')
+    const hasSecret = client.token_endpoint_auth_method.startsWith('client_secret')
     if (isPublic && client.client_secrets.length > 0) say(file, '/client_secrets', 'a public client has none')
-    if (!isPublic && client.client_secrets.length === 0) say(file, '/client_secrets', `expected at least one for ${client.token_endpoint_auth_method}`)
+    if (!isPublic && !hasSecret && client.client_secrets.length > 0) say(file, '/client_secrets', `expected none for ${client.token_endpoint_auth_method}`)
+    if (hasSecret && client.client_secrets.length === 0) say(file, '/client_secrets', `expected at least one for ${client.token_endpoint_auth_method}`)
+    for (const [path, expected] of faultsOfKeys(client, signs)) say(file, path, expected)
+    if (client.profile === 'fapi2') for (const [path, expected] of faultsOfProfile(client)) say(file, path, expected)
+    for (const name of ['jwks_uri', 'backchannel_logout_uri'] as const) if (client[name] !== undefined) secure(file, `/${name}`, client[name])
+    if (client.redirect_uris.length === 0 && !client.introspection) say(file, '/redirect_uris', 'expected one at least')
+    if (isPublic && client.introspection) say(file, '/introspection', 'a public client is no data provider')
     if (isPublic && !client.require_pkce) say(file, '/require_pkce', 'expected true for a public client')
     if (isPublic && client.acr_values.some(level => level !== levels[0])) say(file, '/acr_values', `a public client has the lowest level only: expected [${levels[0]}]`)
   }
@@ -71,4 +82,47 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
     if (!provider.scopes.includes('openid')) say(file, '/scopes', 'expected openid among them')
   }
   return problems
+}
+
+type Fault = [path: string, expected: string]
+
+/** What a registration needs keys for, and whether those that it names will do; what it publishes elsewhere is seen when it is needed. */
+function faultsOfKeys (client: Client, signs: ReadonlySet<SigningAlgorithm>): Fault[] {
+  const faults: Fault[] = []
+  const { jwks, jwks_uri } = client
+  const none = jwks === undefined && jwks_uri === undefined
+  if (jwks !== undefined && jwks_uri !== undefined) faults.push(['/jwks_uri', 'expected only one of jwks and jwks_uri'])
+  jwks?.keys.forEach((jwk, at) => { if (!isPublicKey(jwk)) faults.push([`/jwks/keys/${at}`, 'expected a public key, RSA with 2048 bits or more, EC or Ed25519 or X25519']) })
+
+  const uses = { token_endpoint_auth_method: client.token_endpoint_auth_method === 'private_key_jwt', request_object_signing_alg: client.request_object_signing_alg !== undefined, require_signed_request_object: client.require_signed_request_object }
+  for (const [name, used] of Object.entries(uses)) if (used && none) faults.push([`/${name}`, 'expected jwks or jwks_uri beside it'])
+  for (const purpose of ['id_token', 'userinfo', 'introspection'] as const) {
+    const signed = client[`${purpose}_signed_response_alg`]
+    if (signed !== undefined && signs.size > 0 && !signs.has(signed)) faults.push([`/${purpose}_signed_response_alg`, `expected a signing key for ${signed} among our keys`])
+    const alg = client[`${purpose}_encrypted_response_alg`]
+    if (alg === undefined) continue
+    if (signed === undefined) faults.push([`/${purpose}_signed_response_alg`, 'expected, since what is encrypted is signed first'])
+    if (none || (jwks !== undefined && !jwks.keys.some(jwk => encrypts(jwk, alg)))) faults.push([`/${purpose}_encrypted_response_alg`, `expected a key for ${alg} in jwks, or jwks_uri`])
+  }
+  return faults
+}
+
+/** What FAPI 2.0 asks of a registration beyond what holds for all (FAPI 2.0 Security Profile §5.3.2, §5.4). */
+function faultsOfProfile (client: Client): Fault[] {
+  const faults: Fault[] = []
+  if (client.token_endpoint_auth_method !== 'private_key_jwt') faults.push(['/token_endpoint_auth_method', 'expected private_key_jwt for fapi2'])
+  if (!client.require_pkce) faults.push(['/require_pkce', 'expected true for fapi2'])
+  for (const name of ['token_endpoint_auth_signing_alg', 'id_token_signed_response_alg', 'userinfo_signed_response_alg', 'request_object_signing_alg', 'introspection_signed_response_alg'] as const) {
+    const alg = client[name]
+    if (alg !== undefined && !(strictAlgorithms as readonly string[]).includes(alg)) faults.push([`/${name}`, `expected one of ${strictAlgorithms.join(', ')} for fapi2`])
+  }
+  return faults
+}
+
+function isPublicKey (jwk: JWK) {
+  if (jwk.d !== undefined || jwk.k !== undefined) return false
+  try {
+    const { asymmetricKeyDetails: { modulusLength = 2048 } = {} } = createPublicKey({ key: jwk, format: 'jwk' })
+    return modulusLength >= 2048
+  } catch { return false }
 }

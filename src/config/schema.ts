@@ -1,4 +1,5 @@
 import { Type, type Static, type TSchema } from 'typebox'
+import { contentEncryptions, encryptionAlgorithms, signingAlgorithms } from '../protocol/algorithms.ts'
 import { identityClaims, scopeClaims } from '../protocol/claims.ts'
 
 // The one source of the configuration's types, checks, defaults and reference page (docs/configuration.md).
@@ -17,6 +18,10 @@ const port = (description: string, fallback: number) => Type.Integer({ descripti
 
 const languages = Type.Object({ fr: Type.String({ maxLength: 500 }), en: Type.String({ maxLength: 500 }) }, { description: 'a text in each language', ...closed })
 const instant = (description: string) => Type.String({ description, pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$', expected: 'a time as 2027-01-31T22:00:00Z (RFC 3339)' })
+
+const signedBy = (description: string, more = {}) => oneOf(description, [...signingAlgorithms], more)
+const encryptedBy = (description: string) => Type.Optional(oneOf(description, [...encryptionAlgorithms]))
+const encryptedWith = (description: string) => oneOf(description, [...contentEncryptions], { default: 'A256GCM' })
 
 const claimsOfIdentities = [...identityClaims]
 const knownScopes = Object.keys(scopeClaims)
@@ -64,14 +69,33 @@ export const Client = Type.Object({
   client_uri: Type.Optional(url('home page of the service, for "return to the service"')),
   active: Type.Boolean({ description: 'false closes the service at once', default: true }),
   entity: Type.Optional(text('clients with the same entity get the same `sub` (sector identifier, OpenID Connect Core §8.1); `client_id` unless set')),
-  redirect_uris: listOf('exact redirection endpoints', url('a redirection endpoint'), { minItems: 1, maxItems: 64 }),
+  profile: oneOf('`fapi2` is the FAPI 2.0 Security Profile: pushed requests, private_key_jwt and tokens bound to a key (DPoP), for the higher levels', ['standard', 'fapi2'], { default: 'standard' }),
+  redirect_uris: listOf('exact redirection endpoints; only a data provider has none', url('a redirection endpoint'), { maxItems: 64, default: [] }),
   post_logout_redirect_uris: listOf('exact addresses after logout', url('an address after logout'), { maxItems: 64, default: [] }),
   scopes: listOf('scopes the service may ask for, `openid` is understood', Type.Enum(knownScopes), { default: ['openid'] }),
   claims: listOf('claims the service may ask for one by one, beyond those of its scopes', Type.Enum([...claimsOfIdentities, 'idp_id', 'amr']), { default: [] }),
   acr_values: Type.Optional(list('levels offered to this service; unless set all, for a public client the lowest')),
-  token_endpoint_auth_method: oneOf('OpenID Connect Core §9; `none` is for public clients', ['client_secret_basic', 'client_secret_post', 'none'], { default: 'client_secret_basic' }),
+  backchannel_logout_uri: Type.Optional(url('where the service is told that a session has ended (Back-Channel Logout §2.2)')),
+  token_endpoint_auth_method: oneOf('OpenID Connect Core §9; `none` is for public clients', ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'], { default: 'client_secret_basic' }),
+  token_endpoint_auth_signing_alg: Type.Optional(signedBy('the only signature accepted on its assertions (private_key_jwt)')),
   client_secrets: listOf('secrets in force at a time', Type.Object({ file: file('the secret') }, closed), { maxItems: 4, default: [] }),
-  id_token_signed_response_alg: oneOf('signature of ID Tokens; RS256 is what plain clients expect, ES256 is recommended', ['RS256', 'ES256'], { default: 'RS256' }),
+  jwks: Type.Optional(Type.Object({ keys: Type.Array(Type.Object({ kty: Type.Enum(['RSA', 'EC', 'OKP']) }, { description: 'a public JWK' }), { minItems: 1, maxItems: 16 }) }, { description: 'its public keys, several in force at a time (RFC 7517 §5)', ...closed })),
+  jwks_uri: Type.Optional(url('where it publishes its public keys instead')),
+  id_token_signed_response_alg: signedBy('signature of ID Tokens and logout tokens; RS256 is what plain clients expect, ES256 is recommended', { default: 'RS256' }),
+  id_token_encrypted_response_alg: encryptedBy('encryption of the key of ID Tokens and logout tokens; not encrypted unless set'),
+  id_token_encrypted_response_enc: encryptedWith('encryption of their content'),
+  userinfo_signed_response_alg: Type.Optional(signedBy('userinfo is a JWT, signed so; JSON unless set')),
+  userinfo_encrypted_response_alg: encryptedBy('encryption of the key of that JWT; not encrypted unless set'),
+  userinfo_encrypted_response_enc: encryptedWith('encryption of its content'),
+  request_object_signing_alg: Type.Optional(signedBy('the only signature accepted on its request objects (RFC 9101)')),
+  require_signed_request_object: Type.Boolean({ description: 'requests without a signed request object are refused', default: false }),
+  require_pushed_authorization_requests: Type.Boolean({ description: 'requests that were not pushed (RFC 9126) are refused; always so with `fapi2`', default: false }),
+  request_uri_seconds: seconds('life of a pushed request', 60, 600),
+  dpop_bound_access_tokens: Type.Boolean({ description: 'token requests without a DPoP proof (RFC 9449) are refused; always so with `fapi2`', default: false }),
+  introspection: Type.Boolean({ description: 'this is a data provider: it may ask /introspection what a token of a service is worth, within its own scopes', default: false }),
+  introspection_signed_response_alg: Type.Optional(signedBy('introspection is a JWT, signed so (RFC 9701 §6); by the Accept header unless set')),
+  introspection_encrypted_response_alg: encryptedBy('encryption of the key of that JWT; not encrypted unless set'),
+  introspection_encrypted_response_enc: encryptedWith('encryption of its content'),
   require_pkce: Type.Boolean({ description: 'false is for confidential clients that cannot yet; a challenge that is sent is always enforced', default: true }),
   consent: oneOf('the information page: with a checkbox, without, or not shown at all', ['required', 'information', 'skip'], { default: 'information' }),
   sso: Type.Boolean({ description: 'whether a session opened for another service lets the citizen in', default: true }),

@@ -22,10 +22,14 @@ export const AuthorizationParameters = Type.Object({
   prompt: parameter(64),
   max_age: parameter(10),
   ui_locales: parameter(128),
+  claims_locales: parameter(128),
+  display: parameter(16),
+  login_hint: parameter(512),
   id_token_hint: parameter(4096),
   idp_hint: parameter(32),
+  dpop_jkt: parameter(64),
   request: parameter(8192),
-  request_uri: parameter(2048),
+  request_uri: parameter(4096),
   registration: parameter(2048)
 })
 export type AuthorizationParameters = Static<typeof AuthorizationParameters>
@@ -40,8 +44,13 @@ export interface RequestingClient {
   acr_values?: readonly string[] | undefined
   token_endpoint_auth_method: string
   require_pkce: boolean
+  require_pushed_authorization_requests: boolean
+  require_signed_request_object: boolean
   idp_hints: readonly string[]
 }
+
+/** How a request came to us. */
+export interface Arrived { pushed?: boolean, signed?: boolean }
 
 /** A request that was checked: what a login keeps of it until the client has its tokens. */
 export interface AuthorizationRequest {
@@ -62,7 +71,18 @@ export interface AuthorizationRequest {
   sub?: string
   prompt?: string[]
   max_age?: number
+  /** by which way the answer goes back, where it is not the query */
+  response_mode?: 'form_post'
+  dpop_jkt?: string
+  /** names the pushed request this came from, which is good for one code (RFC 9126 §4) */
+  pushed?: string
 }
+
+/** What stands before a pushed request in its `request_uri` (RFC 9126 §2.2). */
+export const pushedUri = 'urn:ietf:params:oauth:request_uri:'
+
+/** A request that its client pushed, with what is only of use at its beginning. */
+export interface PushedRequest { request: AuthorizationRequest, idp_hint?: string | undefined, ui_locales?: string | undefined }
 
 const words = (value: string | undefined) => [...new Set((value ?? '').split(' ').filter(Boolean))]
 const escaped = /^[\x20-\x7e]*$/
@@ -77,17 +97,18 @@ export function checkClientAndAddress<C extends RequestingClient> (client: C | u
 }
 
 /**
- * Checks an authorization request whose client and redirect_uri are already verified (OpenID Connect Core §3.1.2.2, RFC 7636 §4.4.1).
- * @throws {OAuthError} response_type_unsupported, response_mode_unsupported, request_object_unsupported, request_uri_unsupported, registration_unsupported,
- * scope_invalid, challenge_required, challenge_invalid, acr_not_offered, parameter_invalid, hint_not_allowed
+ * Checks an authorization request whose client and redirect_uri are already verified (OpenID Connect Core §3.1.2.2, RFC 7636 §4.4.1, RFC 9126 §5, RFC 9101 §10.5).
+ * @throws {OAuthError} push_required, request_object_required, request_uri_unsupported, response_type_unsupported, response_mode_unsupported,
+ * registration_unsupported, scope_invalid, challenge_required, challenge_invalid, acr_not_offered, parameter_invalid, hint_not_allowed
  */
-export function checkAuthorizationRequest (parameters: AuthorizationParameters, client: RequestingClient, levels: Levels): AuthorizationRequest {
-  if (parameters.request !== undefined) throw new OAuthError('request_object_unsupported', 'request: request objects are not supported')
-  if (parameters.request_uri !== undefined) throw new OAuthError('request_uri_unsupported', 'request_uri: not supported')
+export function checkAuthorizationRequest (parameters: AuthorizationParameters, client: RequestingClient, levels: Levels, { pushed = false, signed = false }: Arrived = {}): AuthorizationRequest {
+  if (parameters.request_uri !== undefined) throw new OAuthError('request_uri_unsupported', 'request_uri: expected one that the pushed authorization request endpoint gave')
+  if (client.require_pushed_authorization_requests && !pushed) throw new OAuthError('push_required', 'request_uri: expected, since this client pushes its requests (RFC 9126)')
+  if (client.require_signed_request_object && !signed) throw new OAuthError('request_object_required', 'request: expected, since this client signs its requests (RFC 9101)')
   if (parameters.registration !== undefined) throw new OAuthError('registration_unsupported', 'registration: not supported')
   if (parameters.response_type === undefined) throw new OAuthError('parameter_invalid', 'response_type: expected code')
   if (parameters.response_type !== 'code') throw new OAuthError('response_type_unsupported', 'response_type: expected code')
-  if (parameters.response_mode !== undefined && parameters.response_mode !== 'query') throw new OAuthError('response_mode_unsupported', 'response_mode: expected query')
+  const response_mode = checkResponseMode(parameters.response_mode)
   if (!escaped.test(parameters.state ?? '')) throw new OAuthError('parameter_invalid', 'state: expected printable ASCII (RFC 6749 appendix A.5)')
   if (parameters.idp_hint !== undefined && !client.idp_hints.includes(parameters.idp_hint)) throw new OAuthError('hint_not_allowed', 'idp_hint: not an identity provider this client may name')
 
@@ -111,9 +132,27 @@ export function checkAuthorizationRequest (parameters: AuthorizationParameters, 
     idTokenClaims: asked.id_token,
     sub: asked.sub,
     prompt,
-    max_age
+    max_age,
+    response_mode,
+    dpop_jkt: checkThumbprint(parameters.dpop_jkt)
   })
 }
+
+/** The way back that a request names, when it is one of ours: undefined for the query. */
+export const responseMode = (response_mode: unknown) => response_mode === 'form_post' ? response_mode : undefined
+
+function checkResponseMode (response_mode: string | undefined) {
+  if (response_mode !== undefined && response_mode !== 'query' && response_mode !== 'form_post') throw new OAuthError('response_mode_unsupported', 'response_mode: expected query or form_post')
+  return responseMode(response_mode)
+}
+
+function checkThumbprint (dpop_jkt: string | undefined) {
+  if (dpop_jkt !== undefined && !sha256.test(dpop_jkt)) throw new OAuthError('parameter_invalid', 'dpop_jkt: expected 43 characters of base64url (RFC 9449 §10)')
+  return dpop_jkt
+}
+
+/** A SHA-256 digest, base64url. */
+const sha256 = /^[A-Za-z0-9_-]{43}$/
 
 function checkScopes (scope: string | undefined, client: RequestingClient) {
   const asked = words(scope)
@@ -131,13 +170,16 @@ function checkChallenge ({ code_challenge, code_challenge_method }: Authorizatio
     return undefined
   }
   if (code_challenge_method !== 'S256') throw new OAuthError('challenge_invalid', 'code_challenge_method: expected S256')
-  if (!/^[A-Za-z0-9_-]{43}$/.test(code_challenge)) throw new OAuthError('challenge_invalid', 'code_challenge: expected 43 characters of base64url (RFC 7636 §4.2)')
+  if (!sha256.test(code_challenge)) throw new OAuthError('challenge_invalid', 'code_challenge: expected 43 characters of base64url (RFC 7636 §4.2)')
   return code_challenge
 }
 
+export const promptValues = ['none', 'login', 'consent', 'select_account']
+
 function checkPrompt (value: string | undefined) {
-  const prompt = words(value).filter(word => ['none', 'login', 'consent', 'select_account'].includes(word))
-  if (prompt.includes('none') && words(value).length > 1) throw new OAuthError('parameter_invalid', 'prompt: none stands alone')
+  const prompt = words(value)
+  if (!prompt.every(word => promptValues.includes(word))) throw new OAuthError('parameter_invalid', `prompt: expected ${promptValues.join(', ')}`)
+  if (prompt.includes('none') && prompt.length > 1) throw new OAuthError('parameter_invalid', 'prompt: none stands alone')
   return prompt.length > 0 ? prompt : undefined
 }
 

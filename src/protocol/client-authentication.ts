@@ -1,26 +1,41 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
+import { decodeJwt } from 'jose'
+import { parameter } from './authorization-request.ts'
 import { OAuthError } from './errors.ts'
+import { clockTolerance } from './clock.ts'
 
-/** What a token request brings to prove who its client is (RFC 6749 §2.3). */
+/** What a client may prove itself by in a form (RFC 6749 §2.3.1, RFC 7521 §4.2). */
+export const CredentialParameters = {
+  client_id: parameter(64),
+  client_secret: parameter(1024),
+  client_assertion: parameter(4096),
+  client_assertion_type: parameter(128)
+}
+export type AuthenticationMethod = 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt' | 'none'
+
+/** What a request brings to prove who its client is (RFC 6749 §2.3). */
 export interface Credentials {
   client_id: string
-  method: 'client_secret_basic' | 'client_secret_post' | 'none'
+  method: AuthenticationMethod
   secret?: string
+  assertion?: string
 }
+interface Form { client_id?: string, client_secret?: string, client_assertion?: string, client_assertion_type?: string }
 
 const refused = (message: string) => new OAuthError('client_authentication_failed', message)
 
-/** Reads client credentials from where exactly one method puts them (RFC 6749 §2.3.1). @throws {OAuthError} client_authentication_failed */
-export function readCredentials (authorization: string | undefined, body: { client_id?: string, client_secret?: string }): Credentials {
-  if (authorization !== undefined) {
-    const credentials = readBasic(authorization)
-    if (body.client_secret !== undefined) throw refused('client_secret: one authentication method in each request')
-    if (body.client_id !== undefined && body.client_id !== credentials.client_id) throw refused('client_id: not the client that authenticates')
-    return credentials
+/** Reads client credentials from where exactly one method puts them (RFC 6749 §2.3.1, RFC 7523 §2.2). @throws {OAuthError} client_authentication_failed */
+export function readCredentials (authorization: string | undefined, form: Form): Credentials {
+  const { client_id, client_secret, client_assertion } = form
+  const found = authorization !== undefined ? readBasic(authorization) : client_assertion !== undefined ? readAssertion(client_assertion, form) : undefined
+  if ([authorization, client_secret, client_assertion].filter(value => value !== undefined).length > 1) throw refused('client authentication: expected one method in each request')
+  if (found !== undefined) {
+    if (client_id !== undefined && client_id !== found.client_id) throw refused('client_id: not the client that authenticates')
+    return found
   }
-  if (body.client_id === undefined) throw refused('client_id: expected, or Basic credentials')
-  if (body.client_secret === undefined) return { client_id: body.client_id, method: 'none' }
-  return { client_id: body.client_id, method: 'client_secret_post', secret: body.client_secret }
+  if (client_id === undefined) throw refused('client_id: expected, or Basic credentials')
+  if (client_secret === undefined) return { client_id, method: 'none' }
+  return { client_id, method: 'client_secret_post', secret: client_secret }
 }
 
 function readBasic (authorization: string): Credentials {
@@ -37,6 +52,16 @@ function formDecoded (text: string) {
   try { return decodeURIComponent(text.replaceAll('+', ' ')) } catch { throw refused('authorization: expected percent-encoded credentials') }
 }
 
+/** Whom an assertion says it is from: nothing is believed of it yet. */
+function readAssertion (assertion: string, { client_assertion_type }: Form): Credentials {
+  if (client_assertion_type !== 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer') throw refused('client_assertion_type: expected urn:ietf:params:oauth:client-assertion-type:jwt-bearer')
+  try {
+    const { sub } = decodeJwt(assertion)
+    if (typeof sub === 'string') return { client_id: sub, method: 'private_key_jwt', assertion }
+  } catch {}
+  throw refused('client_assertion: expected a JWT with a sub')
+}
+
 /** What is kept of a secret. High entropy is required of it, so a plain hash will do. */
 export const secretDigest = (secret: string) => createHash('sha256').update(secret).digest()
 
@@ -44,12 +69,49 @@ export interface AuthenticatedClient { active: boolean, token_endpoint_auth_meth
 
 const noSecret = [secretDigest('')]
 
-/** Checks credentials by the client's registered method only, in constant time, against every secret in force. @throws {OAuthError} client_authentication_failed */
+/**
+ * Checks credentials by the client's registered method only, a secret in constant time, against every one in force. An assertion is still to be checked.
+ * @throws {OAuthError} client_authentication_failed
+ */
 export function authenticateClient<C extends AuthenticatedClient> (client: C | undefined, { method, secret }: Credentials): C {
   const offered = secretDigest(secret ?? '')
   const matches = (client?.secrets ?? noSecret).map(digest => timingSafeEqual(digest, offered))
   if (client === undefined || !client.active) throw refused('client authentication: failed')
   if (method !== client.token_endpoint_auth_method) throw refused(`client authentication: expected ${client.token_endpoint_auth_method}`)
-  if (method !== 'none' && !matches.includes(true)) throw refused('client authentication: failed')
+  if (method.startsWith('client_secret') && !matches.includes(true)) throw refused('client authentication: failed')
   return client
+}
+
+interface Expected {
+  client_id: string
+  /** who may be meant by `aud` */
+  audiences: readonly string[]
+  /** `aud` is one string, not a list (FAPI 2.0 Security Profile §5.3.2.1) */
+  oneAudience: boolean
+  /** NumericDate, seconds */
+  now: number
+}
+
+/** Seconds: no assertion may be good for longer. */
+const longestAssertion = 300
+
+/**
+ * Checks the claims of a client assertion whose signature was verified (RFC 7523 §3); gives its `jti` and its end, so that it is used once.
+ * @throws {OAuthError} client_authentication_failed
+ */
+export function checkAssertion ({ typ }: { typ?: unknown }, claims: Record<string, unknown>, { client_id, audiences, oneAudience, now }: Expected) {
+  const { iss, sub, aud, exp, nbf, iat, jti } = claims
+  const wrong = (message: string) => refused(`client_assertion: ${message}`)
+  if (typ !== undefined && !/^(application\/)?(client-authentication\+jwt|jwt)$/i.test(String(typ))) throw wrong('typ: expected client-authentication+jwt')
+  if (iss !== client_id || sub !== client_id) throw wrong('iss and sub: expected the client_id')
+  if (oneAudience && typeof aud !== 'string') throw wrong('aud: expected our issuer, as one string')
+  const named = [aud].flat()
+  if (named.length === 0 || !named.every(name => audiences.includes(name as string))) throw wrong('aud: expected our issuer')
+  if (typeof exp !== 'number' || exp <= now - clockTolerance) throw wrong('exp: expected, in the future')
+  if (exp > now + longestAssertion + clockTolerance) throw wrong('exp: expected at most 5 minutes ahead')
+  for (const [name, time] of Object.entries({ nbf, iat })) {
+    if (time !== undefined && !(typeof time === 'number' && time <= now + clockTolerance)) throw wrong(`${name}: in the future`)
+  }
+  if (typeof jti !== 'string' || jti === '' || jti.length > 256) throw wrong('jti: expected, 256 characters at most')
+  return { jti, exp: exp + clockTolerance }
 }

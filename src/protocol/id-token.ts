@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { clientSessionId } from './subject.ts'
 import type { KeyObject } from 'node:crypto'
+import type { SigningAlgorithm } from './algorithms.ts'
 import type { Grant } from './grant.ts'
 
 interface Issue {
@@ -9,15 +10,20 @@ interface Issue {
   now: number
   lifeSeconds: number
   access_token: string
+  /** what the ID Token is signed with, which `at_hash` follows */
+  alg: SigningAlgorithm
   /** the secret behind `sub`, which also tells `sid` apart for each client */
   secret: KeyObject
 }
 
-/** `at_hash` for the algorithms of SHA-256 (OpenID Connect Core §3.1.3.6). */
-export const accessTokenHash = (access_token: string) => createHash('sha256').update(access_token).digest().subarray(0, 16).toString('base64url')
+/** `at_hash`: the left half of the access token's hash, by the hash of the signature's algorithm (OpenID Connect Core §3.1.3.6); Ed25519 has SHA-512 within. */
+export function accessTokenHash (access_token: string, alg: SigningAlgorithm) {
+  const digest = createHash(alg === 'EdDSA' ? 'sha512' : 'sha256').update(access_token).digest()
+  return digest.subarray(0, digest.length / 2).toString('base64url')
+}
 
 /** The claims of an ID Token (OpenID Connect Core §2): who, for whom, when and how; what the citizen is called is said at userinfo. */
-export function idTokenClaims (grant: Grant, { issuer, now, lifeSeconds, access_token, secret }: Issue) {
+export function idTokenClaims (grant: Grant, { issuer, now, lifeSeconds, access_token, alg, secret }: Issue) {
   return {
     ...grant.idTokenClaims,
     iss: issuer,
@@ -30,6 +36,6 @@ export function idTokenClaims (grant: Grant, { issuer, now, lifeSeconds, access_
     acr: grant.acr,
     ...(grant.scopes.includes('amr') ? { amr: grant.amr } : {}),
     sid: clientSessionId(secret, grant.sid, grant.client_id),
-    at_hash: accessTokenHash(access_token)
+    at_hash: accessTokenHash(access_token, alg)
   }
 }

@@ -12,6 +12,20 @@ export const LogoutParameters = Type.Object({
 })
 export type LogoutParameters = Static<typeof LogoutParameters>
 
+interface Told { issuer: string, client_id: string, sub: string, sid: string, jti: string, /** NumericDate, seconds */ now: number }
+
+/** The claims of a logout token (Back-Channel Logout §2.4): it lives for two minutes, and has no nonce, so that it is no ID Token. */
+export const logoutTokenClaims = ({ issuer, client_id, sub, sid, jti, now }: Told) => ({
+  iss: issuer,
+  aud: client_id,
+  sub,
+  sid,
+  jti,
+  iat: now,
+  exp: now + 120,
+  events: { 'http://schemas.openid.net/event/backchannel-logout': {} }
+})
+
 interface LeavingClient { client_id: string, post_logout_redirect_uris: readonly string[] }
 interface Hint { aud?: string | string[] | undefined, sid?: unknown }
 

@@ -3,7 +3,7 @@ import { inspect } from 'node:util'
 import { compactVerify, createLocalJWKSet, decodeProtectedHeader, jwtVerify, SignJWT, UnsecuredJWT, type JWK, type JWTPayload } from 'jose'
 import t from 'tap'
 import { jwkSigner, signingKey, type SigningKey } from '../../src/adapters/jwk-signer.ts'
-import type { SigningAlgorithm } from '../../src/ports.ts'
+import type { SigningAlgorithm } from '../../src/protocol/algorithms.ts'
 
 const issuer = 'https://passerelle.example'
 const start = 1700000000
@@ -162,8 +162,12 @@ t.test('a key that does not fit its algorithm, or is none, is refused when it is
     ['a curve of the same length', jwkBy('ec', { namedCurve: 'secp256k1' }), 'ES256'],
     ['an Edwards curve for ES256', jwkBy('ed25519'), 'ES256'],
     ['an Edwards curve for RS256', jwkBy('ed25519'), 'RS256'],
-    ['an algorithm that we do not sign by', rsa, 'PS256'],
-    ['another', ec, 'ES384'],
+    ['an Edwards curve of another length', jwkBy('ed448'), 'EdDSA'],
+    ['RSA for EdDSA', rsa, 'EdDSA'],
+    ['RSA of 2,047 bits for PS256', jwkBy('rsa', { modulusLength: 2047 }), 'PS256'],
+    ['an elliptic curve for PS256', ec, 'PS256'],
+    ['an algorithm that we do not sign by', ec, 'ES384'],
+    ['another', rsa, 'RS512'],
     ['no algorithm', rsa, undefined as never],
     ['only the public part', open, 'ES256'],
     ['a secret', { kty: 'oct', k: randomBytes(32).toString('base64url') }, 'RS256'],
@@ -172,4 +176,6 @@ t.test('a key that does not fit its algorithm, or is none, is refused when it is
   for (const [what, jwk, alg] of others) t.throws(() => signingKey({ ...jwk, kid: 'x', alg: alg as SigningAlgorithm, nbf: 0 }), what)
   t.match(signingKey({ ...jwkBy('rsa', { modulusLength: 2048 }), kid: 'x', alg: 'RS256', nbf: 7 }), { kid: 'x', alg: 'RS256', nbf: 7 })
   t.match(signingKey({ ...ec, kid: 'y', alg: 'ES256', nbf: 7 }), { kid: 'y', alg: 'ES256', nbf: 7 })
+  t.match(signingKey({ ...rsa, kid: 'z', alg: 'PS256', nbf: 7 }), { published: { kid: 'z', alg: 'PS256' } })
+  t.match(signingKey({ ...jwkBy('ed25519'), kid: 'e', alg: 'EdDSA', nbf: 7 }), { published: { kid: 'e', alg: 'EdDSA', crv: 'Ed25519' } })
 })

@@ -18,7 +18,9 @@ const examples: { [K in SealedKind]: SealedRecords[K] } = {
   login: { secret: 's', language: 'fr', request: { client_id: 'mairie', state: 'é日本' } as unknown as SealedRecords['login']['request'] },
   identity: { handle: `p1-${'A'.repeat(43)}` },
   logout: { client_id: 'mairie', sid: 'a' },
-  posted: { client_id: 'mairie', state: 'x y' }
+  posted: { client_id: 'mairie', state: 'x y' },
+  pushed: { request: { client_id: 'mairie', state: 'é日本' } as unknown as SealedRecords['pushed']['request'] },
+  nonce: null
 }
 const kinds = Object.keys(examples) as SealedKind[]
 const place = '__Host-login-abc'

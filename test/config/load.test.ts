@@ -43,7 +43,7 @@ t.test('a directory that is right is read, with defaults, secrets and providers 
   t.match(clients.get('town'), { title: 'Town', sector: 'town', require_pkce: true, consent: 'information', acr_values: ['eidas1', 'eidas2', 'eidas3'] })
   t.same(clients.get('app')!.acr_values, ['eidas1'], 'a public client has the lowest level')
   t.equal(levels.default, 'eidas1')
-  t.same(keys.signing.map(({ alg }) => alg).sort(), ['ES256', 'RS256'])
+  t.same(keys.signing.map(({ alg }) => alg).sort(), ['ES256', 'EdDSA', 'PS256', 'RS256'])
   t.match(hash, /^[0-9a-f]{16}$/)
 })
 
@@ -126,10 +126,10 @@ t.test('the next keys are made ahead of their time, the first at once, and the s
   const now = 1_800_000_000
   const read = (file: string) => JSON.parse(readFileSync(join(directory, file), 'utf8'))
   const first = makeNextKeys(directory, now)
-  t.equal(first.length, 4)
+  t.equal(first.length, 6)
   t.ok(first.filter(file => file !== 'subject.json').every(file => read(file).nbf === now))
   const second = makeNextKeys(directory, now)
-  t.equal(second.length, 3)
+  t.equal(second.length, 5)
   t.ok(second.every(file => read(file).nbf === now + 1500), 'JWKS max-age and 15 minutes ahead')
 })
 

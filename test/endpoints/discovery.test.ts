@@ -19,13 +19,13 @@ t.test('the metadata says what works (OpenID Connect Discovery §3)', async t =>
     subject_types_supported: ['pairwise'],
     acr_values_supported: ['eidas1', 'eidas2', 'eidas3'],
     authorization_response_iss_parameter_supported: true,
-    request_parameter_supported: false,
+    request_parameter_supported: true,
     request_uri_parameter_supported: false,
     claims_parameter_supported: true
   })
   for (const [name, value] of Object.entries(metadata)) {
     if (!/_endpoint$|_uri$/.test(name)) continue
-    const { statusCode } = await app.inject({ method: name === 'token_endpoint' ? 'POST' : 'GET', url: new URL(String(value)).pathname })
+    const { statusCode } = await app.inject({ method: /^(token|pushed|introspection|revocation)/.test(name) ? 'POST' : 'GET', url: new URL(String(value)).pathname })
     t.not(statusCode, 404, `${name} is there`)
   }
 })

@@ -6,9 +6,9 @@ const path = `${base}/jwks`
 t.test('the public keys are published, and nothing else of them (RFC 7517 §5)', async t => {
   const { app } = await testApp(t)
   const { keys } = (await app.inject(path)).json() as { keys: Array<Record<string, unknown>> }
-  t.strictSame(keys.map(({ alg }) => alg).sort(), ['ES256', 'RS256'])
+  t.strictSame(keys.map(({ alg }) => alg).sort(), ['ES256', 'EdDSA', 'PS256', 'RS256'])
   for (const key of keys) {
-    t.match(key, { kid: /./, use: 'sig', kty: /^(RSA|EC)$/ })
+    t.match(key, { kid: /./, use: 'sig', kty: /^(RSA|EC|OKP)$/ })
     t.strictSame(Object.keys(key).filter(name => ['d', 'p', 'q', 'dp', 'dq', 'qi', 'k', 'oth', 'nbf'].includes(name)), [], 'no private member')
   }
   t.equal(new Set(keys.map(({ kid }) => kid)).size, keys.length)

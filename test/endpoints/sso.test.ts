@@ -129,11 +129,11 @@ t.test('prompt=none never shows a page (OpenID Connect Core §3.1.2.1)', async t
   t.equal(await next(browser, 'agency', { prompt: 'none', scope: 'openid', claims: '{"id_token":{"email":null}}' }), 'consent_required', 'nor for more in the ID Token')
   t.equal(await next(browser, 'swift', { prompt: 'none' }), 'code', 'a service without the page')
   for (const [name, client, changes, error] of [
-    ['a higher level', 'agency', { acr_values: 'eidas2' }, 'login_required'],
+    ['a higher level', 'agency', { acr_values: 'eidas2' }, 'interaction_required'],
     ['max_age', 'agency', { max_age: '0' }, 'login_required'],
     ['no single sign-on', 'clinic', {}, 'login_required'],
-    ['a denied provider', 'wary', {}, 'login_required'],
-    ['an idp_hint', 'agency', { idp_hint: 'post', acr_values: 'eidas2' }, 'login_required']
+    ['a denied provider', 'wary', {}, 'account_selection_required'],
+    ['an idp_hint', 'agency', { idp_hint: 'post', acr_values: 'eidas2' }, 'interaction_required']
   ] as const) t.equal(await next(browser, client, { ...changes, prompt: 'none' }), error, name)
 
   const { page } = await browser.start('agency', { prompt: 'none', scope: 'openid' })

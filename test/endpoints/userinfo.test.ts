@@ -30,7 +30,7 @@ t.test('the access token is asked for by exactly one method (RFC 6750 §2)', asy
 
   t.match(await ask({ method: 'POST', headers: { ...bearer, ...form }, payload: `access_token=${access_token}` }), { status: 400, body: { error: 'invalid_request' } }, 'both')
   isRefused(t, await ask({ url: `${base}/userinfo?access_token=${access_token}` }), 'in the query', /^Bearer/)
-  isRefused(t, await ask({}), 'none', /^Bearer realm="[^"]+"$/)
+  isRefused(t, await ask({}), 'none', /^Bearer realm="[^"]+", DPoP realm="[^"]+", algs="[\w ]+"$/)
   isRefused(t, await ask({ headers: { authorization: access_token } }), 'without a scheme', /^Bearer/)
   isRefused(t, await ask({ headers: { authorization: `Basic ${access_token}` } }), 'another scheme', /^Bearer/)
   isRefused(t, await ask({ headers: { authorization: 'Bearer' } }), 'a scheme alone', /^Bearer/)

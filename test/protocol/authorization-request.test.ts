@@ -14,6 +14,8 @@ const town: RequestingClient = {
   acr_values: ['eidas1', 'eidas2'],
   token_endpoint_auth_method: 'client_secret_basic',
   require_pkce: true,
+  require_pushed_authorization_requests: false,
+  require_signed_request_object: false,
   idp_hints: ['taxes']
 }
 const least = { client_id: 'town', redirect_uri: 'https://town.example/back', response_type: 'code', scope: 'openid', code_challenge: challenge, code_challenge_method: 'S256' }
@@ -68,8 +70,8 @@ t.test('a parameter is one string without control characters, and no longer than
 
 t.test('what we cannot do is refused by its own name (OpenID Connect Core §3.1.2.6, §6, §7.2.1)', async t => {
   const table: Array<[AuthorizationParameters, Failure, RegExp]> = [
-    [{ request: 'e30.e30.' }, 'request_object_unsupported', /^request: /],
     [{ request_uri: 'urn:a' }, 'request_uri_unsupported', /^request_uri: /],
+    [{ request_uri: 'https://town.example/request.jwt' }, 'request_uri_unsupported', /^request_uri: /],
     [{ registration: '{}' }, 'registration_unsupported', /^registration: /],
     [{ response_type: undefined }, 'parameter_invalid', /^response_type: /],
     [{ response_type: 'token' }, 'response_type_unsupported', /^response_type: /],
@@ -79,11 +81,12 @@ t.test('what we cannot do is refused by its own name (OpenID Connect Core §3.1.
     [{ response_type: 'none' }, 'response_type_unsupported', /^response_type: /],
     [{ response_type: 'CODE' }, 'response_type_unsupported', /^response_type: /],
     [{ response_mode: 'fragment' }, 'response_mode_unsupported', /^response_mode: /],
-    [{ response_mode: 'form_post' }, 'response_mode_unsupported', /^response_mode: /],
+    [{ response_mode: 'form_post.jwt' }, 'response_mode_unsupported', /^response_mode: /],
     [{ response_mode: 'query.jwt' }, 'response_mode_unsupported', /^response_mode: /]
   ]
   for (const [changed, failure, message] of table) t.throws(() => check(changed), refusal(failure, message), JSON.stringify(changed))
   t.strictSame(check({ response_mode: 'query' }), checked)
+  t.strictSame(check({ response_mode: 'form_post' }), { ...checked, response_mode: 'form_post' })
 })
 
 t.test('a state is printable ASCII (RFC 6749 appendix A.5)', async t => {
@@ -159,19 +162,16 @@ t.test('prompt=none stands alone (OpenID Connect Core §3.1.2.1)', async t => {
   for (const prompt of ['none login', 'login none', 'none consent', 'none select_account', 'none unheard_of']) t.throws(() => check({ prompt }), refusal('parameter_invalid', /^prompt: /), prompt)
 })
 
-t.test('the prompts that we know are kept, others are ignored', async t => {
+t.test('the prompts that we know are kept, any other is refused', async t => {
   const table: Array<[prompt: string, kept: string[] | undefined]> = [
     ['none', ['none']],
     ['none none', ['none']],
     ['login', ['login']],
     ['consent login', ['consent', 'login']],
     ['select_account', ['select_account']],
-    ['login unheard_of', ['login']],
-    ['create', undefined],
-    ['constructor', undefined],
-    ['Login', undefined],
     [' ', undefined]
   ]
+  for (const prompt of ['login unheard_of', 'create', 'constructor', 'Login']) t.throws(() => check({ prompt }), refusal('parameter_invalid', /^prompt: /), prompt)
   for (const [prompt, kept] of table) t.strictSame(check({ prompt }), kept === undefined ? checked : { ...checked, prompt: kept }, prompt)
 })
 

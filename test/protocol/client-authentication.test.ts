@@ -41,8 +41,8 @@ t.test('Basic credentials that cannot be read are refused (RFC 6749 §2.3.1, RFC
 
 t.test('a client authenticates by one method in each request (RFC 6749 §2.3)', async t => {
   const authorization = basic('town:secret')
-  t.throws(() => readCredentials(authorization, { client_secret: 'secret' }), refusal(/^client_secret: one authentication method/))
-  t.throws(() => readCredentials(authorization, { client_id: 'town', client_secret: 'secret' }), refusal(/^client_secret: one authentication method/))
+  t.throws(() => readCredentials(authorization, { client_secret: 'secret' }), refusal(/one method in each request/))
+  t.throws(() => readCredentials(authorization, { client_id: 'town', client_secret: 'secret' }), refusal(/one method in each request/))
   t.throws(() => readCredentials(authorization, { client_id: 'other' }), refusal(/^client_id: not the client that authenticates/))
   t.throws(() => readCredentials(authorization, { client_id: 'TOWN' }), refusal(/^client_id: not the client that authenticates/))
   t.strictSame(readCredentials(authorization, { client_id: 'town' }), { client_id: 'town', method: 'client_secret_basic', secret: 'secret' }, 'its own client_id beside it does no harm')

@@ -3,15 +3,14 @@ import { knownClaims } from '../../src/protocol/claims.ts'
 import { discoveryDocument } from '../../src/protocol/discovery.ts'
 
 const issuer = 'https://passerelle.example/api/v2'
-const document = discoveryDocument(issuer, ['eidas1', 'eidas2'])
+const document = discoveryDocument({ issuer, acr_values: ['eidas1', 'eidas2'], signs: ['RS256', 'ES256'] })
 
 t.test('we publish nothing that we refuse', async t => {
   t.strictSame(document.response_types_supported, ['code'])
-  t.strictSame(document.response_modes_supported, ['query'])
+  t.strictSame(document.response_modes_supported, ['query', 'form_post'])
   t.strictSame(document.grant_types_supported, ['authorization_code'])
   t.strictSame(document.code_challenge_methods_supported, ['S256'], 'plain is not offered (RFC 7636 §7.2)')
   t.strictSame(document.subject_types_supported, ['pairwise'])
-  t.equal(document.request_parameter_supported, false)
   t.equal(document.request_uri_parameter_supported, false, 'left out, it would be true (OpenID Connect Discovery §3)')
   t.notOk(document.id_token_signing_alg_values_supported.includes('none' as never))
 })
@@ -20,6 +19,9 @@ t.test('every endpoint stands below the issuer, and the issuer as it is configur
   const endpoints = Object.fromEntries(Object.entries(document).filter(([name]) => /_endpoint$|_uri$/.test(name)))
   t.strictSame(endpoints, {
     authorization_endpoint: `${issuer}/authorize`,
+    pushed_authorization_request_endpoint: `${issuer}/par`,
+    introspection_endpoint: `${issuer}/introspection`,
+    revocation_endpoint: `${issuer}/revocation`,
     token_endpoint: `${issuer}/token`,
     userinfo_endpoint: `${issuer}/userinfo`,
     jwks_uri: `${issuer}/jwks`,

@@ -4,10 +4,11 @@ import { errorMembers, failures, OAuthError, responsibilities, responsibilityFor
 interface Row { error: string, status: number, citizen: string, page: string, notice?: string }
 const rows = Object.entries(failures) as Array<[Failure, Row]>
 
-/** RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, OpenID Connect Core §3.1.2.6, Unmet Authentication Requirements §2. */
+/** RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, OpenID Connect Core §3.1.2.6, Unmet Authentication Requirements §2, RFC 9449 §12.2. */
 const registered = [
   'invalid_request', 'unauthorized_client', 'access_denied', 'unsupported_response_type', 'invalid_scope', 'server_error', 'temporarily_unavailable',
   'invalid_client', 'invalid_grant', 'unsupported_grant_type', 'invalid_token', 'login_required', 'consent_required',
+  'interaction_required', 'account_selection_required', 'invalid_request_object', 'invalid_request_uri', 'invalid_dpop_proof', 'use_dpop_nonce',
   'request_not_supported', 'request_uri_not_supported', 'registration_not_supported', 'unmet_authentication_requirements'
 ]
 

@@ -12,7 +12,7 @@ const code_challenge = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'
 const challengeOf = (verifier: string) => createHash('sha256').update(verifier).digest('base64url')
 
 const plain: Grant = {
-  login: 'l', client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid'], sub: 'sub', claims: {}, acr: 'eidas1', amr: [], auth_time: 1771000000, idp: 'taxes', sid: 's'
+  login: 'l', client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid'], sub: 'sub', person: 'p', claims: {}, acr: 'eidas1', amr: [], auth_time: 1771000000, idp: 'taxes', sid: 's'
 }
 const grant: Grant = { ...plain, code_challenge }
 const request = { client_id: 'town', redirect_uri: 'https://town.example/back', code_verifier }
@@ -79,7 +79,7 @@ t.test('another account than the one that was asked for gives nothing (OpenID Co
 
 t.test('a grant holds what was asked for and no more', async t => {
   t.strictSame(grantOf(asked, angela, parties), {
-    client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'email'], sub, claims: { email: 'a@b.fr' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1771000000, idp: 'taxes'
+    client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'email'], sub, person: angela.person, claims: { email: 'a@b.fr' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1771000000, idp: 'taxes'
   })
   const all = grantOf({ ...asked, scopes: ['openid', 'idp_id', 'amr'], userinfoClaims: ['gender'], idTokenClaims: ['given_name'], code_challenge, nonce: 'n' }, angela, parties)
   t.match(all, { claims: { idp_id: 'taxes', amr: ['pwd'], gender: 'female' }, idTokenClaims: { given_name: 'Angela' }, code_challenge, nonce: 'n' })

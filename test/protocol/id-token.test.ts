@@ -5,9 +5,9 @@ import { accessTokenHash, idTokenClaims } from '../../src/protocol/id-token.ts'
 import { clientSessionId } from '../../src/protocol/subject.ts'
 
 const secret = createSecretKey(Buffer.alloc(32, 1))
-const issue = { issuer: 'https://passerelle.example', now: 1771000000, lifeSeconds: 60, access_token: 'jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y', secret }
+const issue = { issuer: 'https://passerelle.example', now: 1771000000, lifeSeconds: 60, access_token: 'jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y', alg: 'ES256' as const, secret }
 const grant: Grant = {
-  login: 'l', client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'profile'], code_challenge: 'c', sub: 'the sub', claims: { family_name: 'DUBOIS' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1770999900, idp: 'taxes', sid: 'the sid'
+  login: 'l', client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'profile'], code_challenge: 'c', sub: 'the sub', person: 'p', claims: { family_name: 'DUBOIS' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1770999900, idp: 'taxes', sid: 'the sid'
 }
 const told = {
   iss: 'https://passerelle.example',
@@ -46,6 +46,6 @@ t.test('a sid is told apart for each client (Back-Channel Logout §2.1)', async 
 })
 
 t.test('at_hash is the left half of SHA-256 in base64url (OpenID Connect Core §3.1.3.6, appendix A.3)', async t => {
-  t.equal(accessTokenHash(issue.access_token), '77QmUPtjPfzWtF2AnpK9RQ')
+  t.equal(accessTokenHash(issue.access_token, 'RS256'), '77QmUPtjPfzWtF2AnpK9RQ')
   t.not(idTokenClaims(grant, { ...issue, access_token: 'another' }).at_hash, told.at_hash)
 })

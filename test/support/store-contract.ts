@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import type { Claim, Handle, Store } from '../../src/ports.ts'
-import type { Grant } from '../../src/protocol/grant.ts'
+import type { Token } from '../../src/protocol/grant.ts'
 import type { Identification } from '../../src/protocol/identification.ts'
 import type { Entered, Kind, Records, Session, Used } from '../../src/records.ts'
 
@@ -14,13 +14,16 @@ export interface Stand {
   pass (seconds: number): Promise<void> | void
 }
 
-export const grantOf = (changes: Partial<Grant> = {}): Grant => ({
+/** What a code and its token stand for; the end is the token's. */
+export const grantOf = (changes: Partial<Token> = {}): Token => ({
   login: randomBytes(9).toString('base64url'),
   client_id: 'mairie',
   redirect_uri: 'https://mairie.example/callback',
   scopes: ['openid', 'identite_pivot'],
   code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
   nonce: 'n-0S6_WzA2Mj',
+  exp: 1700000060,
+  person: 'p',
   sub: 'b6048e95bb134ec5b1d1e1fa69f287172e91722b9354d637a1bcf2ebb0fd2ef5v1',
   claims: { given_name: 'Élodie', family_name: 'Lefèvre-日本', birthdate: '1962-08-24' },
   acr: 'eidas1',
@@ -40,8 +43,8 @@ export const sessionOf = (changes: Partial<Session> = {}): Session =>
 const examples: { [K in Kind]: () => Records[K] } = { code: grantOf, token: grantOf, session: sessionOf, identity: identificationOf }
 const kinds = Object.keys(examples) as Kind[]
 
-export const claimOf = (grant: Grant, changes: Partial<Claim> = {}): Claim =>
-  ({ client_id: grant.client_id, grant, tokenSeconds: 60, usedSeconds: 60, ...changes })
+export const claimOf = (token: Token, changes: Partial<Claim> = {}): Claim =>
+  ({ client_id: token.client_id, token, tokenSeconds: 60, usedSeconds: 60, ...changes })
 
 const isWon = (outcome: { access_token: Handle } | { used: Used }): outcome is { access_token: Handle } => 'access_token' in outcome
 const byClient = (a: Entered, b: Entered) => a.client_id.localeCompare(b.client_id)

@@ -226,6 +226,12 @@ export const en: Messages = {
     remaining: 'These services may still be open in your name. Remember to sign out there as well:',
     shared: 'If other people use this device, close all browser windows.'
   },
+  goOn: {
+    heading: service => `Back to ${service}`,
+    explanation: 'If the next page does not appear by itself, use the button.',
+    button: 'Continue'
+  },
+
   finished: {
     heading: 'This sign-in is already complete',
     explanation: service => `You came back to a page you had already passed: the answer has gone to ${service}. There is nothing left to do here.`,

@@ -238,6 +238,12 @@ export const fr = {
     remaining: say`Ces services peuvent être encore ouverts à votre nom. Pensez à vous y déconnecter aussi :`,
     shared: say`Si d’autres personnes utilisent cet appareil, fermez toutes les fenêtres du navigateur.`
   },
+  goOn: {
+    heading: (service: string) => say`Retour vers « ${service} »`,
+    explanation: say`Si la page suivante ne s’affiche pas toute seule, utilisez le bouton.`,
+    button: say`Continuer`
+  },
+
   finished: {
     heading: say`Cette connexion est déjà terminée`,
     explanation: (service: string) => say`Vous êtes revenu à une page que vous aviez déjà passée : la réponse est partie vers « ${service} ». Il n’y a plus rien à faire ici.`,

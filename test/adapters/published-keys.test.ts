@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { providerKeys } from '../../src/adapters/provider-keys.ts'
+import { publishedKeys } from '../../src/adapters/published-keys.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { createForgedKey, signedBy } from '../support/forging-provider.ts'
 
@@ -17,11 +17,11 @@ const noMatchingKey = { code: 'ERR_JWKS_NO_MATCHING_KEY' }
 /** Keys of a provider that counts how often it is asked, and answers as a test says; `key` is the one that it publishes. */
 function desk () {
   const state = { key: createForgedKey('ES256', 'one'), asked: 0, answer: async (): Promise<unknown> => ({ keys: [state.key.published] }) }
-  const { verify } = providerKeys(async () => { state.asked++; return await state.answer() as never })
+  const { verify } = publishedKeys(async () => { state.asked++; return await state.answer() as never })
   return {
     state,
     /** A token by the provider's key, unless another is given, looked at. */
-    look: async (key = state.key) => JSON.parse(Buffer.from(await verify(await signedBy(key, { sub: 's' }), 'ES256')).toString()),
+    look: async (key = state.key) => JSON.parse(Buffer.from(await verify(await signedBy(key, { sub: 's' }), ['ES256'])).toString()),
     verify
   }
 }
@@ -170,7 +170,7 @@ t.test('a token that is wrong for another reason than its kid asks nobody', asyn
     ['no token', 'Dupont', 'ES256'],
     ['a signature cut short', good.slice(0, -4), 'ES256']
   ] as const) {
-    const error = await verify(jws, alg).then(() => new Error('accepted'), error => error)
+    const error = await verify(jws, [alg]).then(() => new Error('accepted'), error => error)
     t.match(error, { code: /^ERR_J/ }, what)
     t.not(error.code, noMatchingKey.code, what)
   }

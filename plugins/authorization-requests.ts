@@ -1,0 +1,77 @@
+import { decodeProtectedHeader } from 'jose'
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Client } from '../src/config/load.ts'
+import { signingAlgorithms, strictAlgorithms } from '../src/protocol/algorithms.ts'
+import { AuthorizationParameters, checkAuthorizationRequest, checkClientAndAddress, responseMode, type PushedRequest } from '../src/protocol/authorization-request.ts'
+import { OAuthError } from '../src/protocol/errors.ts'
+import { parametersWithin } from '../src/protocol/request-object.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /**
+     * The authorization request that these parameters make, or the request object among them (RFC 9101), checked. From the moment the client's
+     * address is verified failures go back to it, where a citizen reads them.
+     * @throws {OAuthError} client_unknown, client_inactive, redirect_uri_unknown, request_object_unsupported, request_object_invalid, and those of `checkAuthorizationRequest`
+     */
+    readAuthorizationRequest (parameters: AuthorizationParameters, how?: { pushed?: boolean }): Promise<PushedRequest>
+  }
+}
+
+/** What clients ask for, by whichever way it comes: plain, as a request object, or pushed. */
+export default fp(async app => {
+  const { settings: { issuer }, levels } = app.configuration
+
+  app.decorateRequest('readAuthorizationRequest', async function (outer, { pushed = false } = {}) {
+    const asking = app.client(outer.client_id)
+    if (asking !== undefined) this.cameFrom = asking
+    const signed = outer.request !== undefined && asking !== undefined
+    // until the object is opened, failures go to the address beside it, if it is one of the client's
+    if (signed && asking.active && asking.redirect_uris.includes(String(outer.redirect_uri))) answerTo(this, outer)
+    const parameters = signed ? await within(this, outer, asking) : outer
+
+    const client = checkClientAndAddress(asking, parameters.redirect_uri)
+    answerTo(this, parameters)
+    if (this.validationError) throw this.validationError
+    const request = checkAuthorizationRequest(parameters, client, levels, { pushed, signed })
+    const sub = await hintedSubject(parameters.id_token_hint, client.client_id)
+    if (sub !== undefined && request.sub !== undefined && sub !== request.sub) throw new OAuthError('parameter_invalid', 'id_token_hint: not the sub that claims asks for')
+    const { idp_hint, ui_locales } = parameters
+    return { request: sub === undefined ? request : { ...request, sub }, idp_hint, ui_locales }
+  })
+
+  function answerTo (request: FastifyRequest, { redirect_uri, state, response_mode }: AuthorizationParameters) {
+    const mode = responseMode(response_mode)
+    request.returnAddress = { redirect_uri: redirect_uri!, ...(typeof state === 'string' ? { state } : {}), ...(mode === undefined ? {} : { response_mode: mode }) }
+  }
+
+  /** The parameters within a request object, signed by its client (RFC 9101 §6). */
+  async function within (request: FastifyRequest, { request: object, request_uri }: AuthorizationParameters, client: Client): Promise<AuthorizationParameters> {
+    if (request.validationError) throw request.validationError
+    if (request_uri !== undefined) throw new OAuthError('parameter_invalid', 'request_uri: expected only one of request and request_uri')
+    const header = headerOf(object!)
+    if (header === undefined) throw new OAuthError('request_object_invalid', 'request: expected a JWT')
+    if (header.alg === 'none') throw new OAuthError('request_object_unsupported', 'request: expected to be signed')
+    const { client_id, request_object_signing_alg: alg } = client
+    if (client.jwks === undefined && client.jwks_uri === undefined) throw new OAuthError('request_object_unsupported', 'request: this client has registered no keys')
+    const said = await app.clientKeys(client).verify(object!, alg === undefined ? client.profile === 'fapi2' ? strictAlgorithms : signingAlgorithms : [alg])
+    if (said === undefined) throw new OAuthError('request_object_invalid', 'request: not signed by a key of this client, or not by an algorithm it may use')
+    const parameters = parametersWithin(said.header, said.claims, { client_id, issuer, now: app.now() })
+    const check = request.compileValidationSchema(AuthorizationParameters as unknown as Record<string, unknown>, 'body')
+    if (check(parameters)) return parameters as AuthorizationParameters
+    const [fault] = check.errors ?? []
+    throw new OAuthError('request_object_invalid', `request: ${fault?.instancePath.slice(1)}: ${fault?.message}`)
+  }
+
+  /** Whom the client's own ID Token names: nobody else will do (OpenID Connect Core §3.1.2.2). */
+  async function hintedSubject (id_token_hint: string | undefined, client_id: string) {
+    if (id_token_hint === undefined) return undefined
+    const hint = await app.signer.verify(id_token_hint)
+    if (hint?.aud !== client_id) throw new OAuthError('parameter_invalid', 'id_token_hint: not an ID Token of ours for this client')
+    return hint.sub
+  }
+}, { name: 'authorization-requests', dependencies: ['clients', 'client-keys', 'signer', 'browser'] })
+
+function headerOf (jwt: string) {
+  try { return decodeProtectedHeader(jwt) } catch { return undefined }
+}

@@ -1,0 +1,57 @@
+import type { JWTPayload } from 'jose'
+import fp from 'fastify-plugin'
+import type { LookupFunction } from 'node:net'
+import { clientCalls } from '../src/adapters/client-calls.ts'
+import { clientKeys } from '../src/adapters/client-keys.ts'
+import type { Client } from '../src/config/load.ts'
+import type { ClientCalls, ClientKeys } from '../src/ports.ts'
+
+type Purpose = 'id_token' | 'userinfo' | 'introspection'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Calls to the addresses that clients register. */
+    clientCalls: ClientCalls
+    /** The keys of a client that has any. */
+    clientKeys (client: Client): ClientKeys
+    /**
+     * What makes JWTs for a client as it registered them, signed, and encrypted where it says so; the client's key is had before anything is claimed.
+     * @throws {OAuthError} client_keys_unavailable
+     */
+    jwtsFor (client: Client, purpose: Purpose): Promise<(claims: JWTPayload, typ?: string) => Promise<string>>
+  }
+}
+
+/** How many address lists are asked for at a time when the gateway starts. */
+const atOnce = 8
+
+/** What clients publish: their keys, kept as last known and asked for off the path of any request. */
+export default fp<{ lookup?: LookupFunction | undefined }>(async (app, { lookup }) => {
+  const calls = clientCalls({ lookup, loopback: app.configuration.settings.environment === 'development' })
+  const known = new WeakMap<Client, ClientKeys>()
+
+  app.decorate('clientCalls', calls)
+  app.decorate('clientKeys', client => {
+    const { jwks, jwks_uri } = client
+    const keys = known.get(client) ?? clientKeys(async () => jwks_uri === undefined ? jwks! : calls.getKeys(jwks_uri))
+    known.set(client, keys)
+    return keys
+  })
+
+  app.decorate('jwtsFor', async (client, purpose) => {
+    const signing = client[`${purpose}_signed_response_alg`] ?? 'RS256'
+    const alg = client[`${purpose}_encrypted_response_alg`]
+    const encrypt = alg === undefined ? undefined : await app.clientKeys(client).encrypter({ alg, enc: client[`${purpose}_encrypted_response_enc`] })
+    return async (claims, typ) => {
+      const signed = await app.signer.sign(signing, claims, typ)
+      return encrypt === undefined ? signed : encrypt(signed)
+    }
+  })
+
+  app.addHook('onListen', async () => {
+    const waiting = [...app.configuration.clients.values()].filter(({ active, jwks_uri }) => active && jwks_uri !== undefined).values()
+    const ask = async () => { for (const client of waiting) await app.clientKeys(client).prefetch().catch(cause => app.log.warn({ client_id: client.client_id, err: cause }, 'client keys')) }
+    Promise.all(Array.from({ length: atOnce }, ask))
+  })
+  app.addHook('onClose', async () => calls.close())
+}, { name: 'client-keys', dependencies: ['signer'] })

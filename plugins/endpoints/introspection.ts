@@ -1,0 +1,35 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { Type } from 'typebox'
+import { parameter } from '../../src/protocol/authorization-request.ts'
+import { CredentialParameters } from '../../src/protocol/client-authentication.ts'
+import { OAuthError } from '../../src/protocol/errors.ts'
+import { introspectionOf } from '../../src/protocol/introspection.ts'
+
+const body = Type.Object({ token: parameter(1024), token_type_hint: parameter(64), ...CredentialParameters })
+
+/** Introspection endpoint (RFC 7662): a data provider asks what the token that a service brought it is worth. */
+const plugin: FastifyPluginAsyncTypebox = async app => {
+  const { settings: { issuer }, keys: { subject: secret } } = app.configuration
+
+  app.post('/introspection', { schema: { body }, config: { audience: 'client' } }, async (request, reply) => {
+    const client = await request.authenticateClient()
+    if (!client.introspection) throw new OAuthError('introspection_not_allowed', 'this client is not registered as a data provider')
+    const { token: access_token } = request.body
+    if (access_token === undefined) throw new OAuthError('request_malformed', 'token: expected')
+
+    const answer = introspectionOf(await app.liveToken(access_token), { scopes: client.scopes, sector: client.sector, secret, issuer })
+    request.event('introspection', { client_id: client.client_id, ...(answer.active ? { acr: answer.acr } : {}), outcome: answer.active ? 'success' : 'refused' })
+    reply.header('cache-control', 'no-store')
+    if (client.introspection_signed_response_alg === undefined && !asksForJwt(request)) return reply.send(answer)
+    const write = await app.jwtsFor(client, 'introspection')
+    const jwt = await write({ iss: issuer, aud: client.client_id, iat: app.now(), token_introspection: answer }, 'token-introspection+jwt')
+    return reply.type('application/token-introspection+jwt').send(jwt)
+  })
+}
+
+/** Whether the answer is to be a JWT, beyond what the registration says (RFC 9701 §4). */
+const asksForJwt = ({ headers: { accept = '' } }: FastifyRequest) => /\bapplication\/token-introspection\+jwt\b/i.test(accept)
+
+export default fp(plugin, { name: 'introspection', encapsulate: true, dependencies: ['clients', 'client-keys', 'tokens'] })

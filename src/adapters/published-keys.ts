@@ -1,0 +1,61 @@
+import { compactVerify, createLocalJWKSet, errors, type JSONWebKeySet, type JWK } from 'jose'
+import type { Encryption } from '../protocol/algorithms.ts'
+import { lastKnown } from './last-known.ts'
+
+const freshMs = 5 * 60 * 1000
+const betweenForcedMs = 30 * 1000
+
+/**
+ * The keys that somebody publishes, as last known: asked for again behind everybody's back when they are no longer fresh, and at once, but once in thirty
+ * seconds, for a key that nobody knows.
+ */
+export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
+  const keys = lastKnown(async () => { const jwks = await fetchKeys(); return { jwks, find: createLocalJWKSet(jwks) } }, freshMs)
+  let forcedAt = -Infinity
+
+  /** Asks at once for keys that may have changed, unless it was just done. */
+  async function force () {
+    if (!keys.underWay() && performance.now() - forcedAt < betweenForcedMs) return
+    forcedAt = performance.now()
+    await keys.renew().catch(() => {})
+  }
+
+  return {
+    /** Asks for them ahead, so that nobody has to wait. */
+    async prefetch (): Promise<void> { await keys.current() },
+
+    /** What a JWS by one of these keys, and one of these algorithms only, says. @throws {errors.JOSEError} */
+    async verify (jws: string, algorithms: readonly string[]): Promise<Uint8Array> {
+      const look = async () => verified(jws, (await keys.current()).find, [...algorithms])
+      try { return await look() } catch (error) {
+        if (!(error instanceof errors.JWKSNoMatchingKey)) throw error
+        await force()
+        return look()
+      }
+    },
+
+    /** The key to encrypt with, undefined when none of them is for that. */
+    async encryptionKey (alg: Encryption['alg']): Promise<JWK | undefined> {
+      const find = async () => (await keys.current()).jwks.keys.find(jwk => encrypts(jwk, alg))
+      return await find() ?? force().then(find)
+    }
+  }
+}
+
+/** The payload of a JWS by the key its header names; where it names none and several fit, by any of these. */
+async function verified (jws: string, find: ReturnType<typeof createLocalJWKSet>, algorithms: string[]) {
+  try { return (await compactVerify(jws, find, { algorithms })).payload } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error
+    for await (const key of error) {
+      try { return (await compactVerify(jws, key, { algorithms })).payload } catch (failed) {
+        if (!(failed instanceof errors.JWSSignatureVerificationFailed)) throw failed
+      }
+    }
+    throw new errors.JWSSignatureVerificationFailed()
+  }
+}
+
+/** Whether a public key may wrap or agree on a key by this algorithm (RFC 7517 §4.2, §4.4, RFC 7518 §4). */
+export const encrypts = ({ kty, crv = '', use = 'enc', alg: own }: JWK, alg: Encryption['alg']) =>
+  use === 'enc' && (own === undefined || own === alg) &&
+  (alg === 'RSA-OAEP-256' ? kty === 'RSA' : (kty === 'EC' && ['P-256', 'P-384', 'P-521'].includes(crv)) || (kty === 'OKP' && crv === 'X25519'))
