@@ -1,3 +1,5 @@
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import type { BrowserContext, Page } from 'playwright-core'
 import { makeCertificate } from './support/certificate.ts'
@@ -9,7 +11,8 @@ import { hostNames } from './world/world.ts'
 
 t.test('in Chromium over https', async t => {
   const certificate = await makeCertificate(hostNames(secureSuffix))
-  const { issuer, world } = await startGateway(t, { tls: certificate })
+  const form = await startFormService(t, certificate)
+  const { issuer, world } = await startGateway(t, { tls: certificate, overrides: { clients: { form: form.registration } } })
   const browser = await startChromium(t, { suffix: secureSuffix, spki: certificate.spki })
   const { town, taxes } = world.services
 
@@ -84,6 +87,27 @@ t.test('in Chromium over https', async t => {
     await page.waitForSelector('#greeting')
   })
 
+  for (const javaScriptEnabled of [true, false]) {
+    t.test(`an answer by form_post arrives ${javaScriptEnabled ? 'by itself' : 'by one click, without JavaScript'} (Form Post Response Mode §2)`, async t => {
+      const { context, complaints } = await newContext(t, { javaScriptEnabled })
+      const page = await context.newPage()
+      const asked = { client_id: 'form', redirect_uri: form.url, response_type: 'code', response_mode: 'form_post', scope: 'openid', state: `a "state" <b>&amp;'` }
+      await page.goto(`${issuer}/authorize?${new URLSearchParams(asked)}`)
+      await page.click('#idp-vitalys')
+      await signIn(page, 'marion', 'tournesol')
+      await page.click('#continue')
+      if (!javaScriptEnabled) {
+        t.equal(new URL(page.url()).origin, new URL(issuer).origin, 'the page of the form')
+        await page.click('#continue')
+      }
+      await page.waitForURL(form.url)
+      const posted = new URLSearchParams((await page.textContent('pre'))!)
+      t.match(Object.fromEntries(posted), { code: /^a-[\w-]{43}$/, state: asked.state, iss: issuer })
+      t.same([...posted.keys()].sort(), ['code', 'iss', 'state'])
+      t.same(complaints, [], 'no page broke its own policy')
+    })
+  }
+
   t.test('back after the login leads to a page with a way on, not to a second login', async t => {
     const { context } = await newContext(t)
     const page = await context.newPage()
@@ -119,6 +143,21 @@ t.test('in Chromium over https', async t => {
     t.equal(answer!.status(), 200)
   })
 })
+
+/** A service that shows the form it is sent. */
+async function startFormService (t: Test, certificate: { key: string, cert: string }) {
+  const server = createServer(certificate, async (request, response) => {
+    let body = ''
+    for await (const chunk of request) body += chunk
+    response.setHeader('content-type', 'text/html')
+    response.end(`<pre>${body.replaceAll('&', '&amp;')}</pre>`)
+  })
+  await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => { server.closeAllConnections(); server.close() })
+  const url = `https://espace.impots.${secureSuffix}:${(server.address() as AddressInfo).port}/form`
+  const secrets = [{ file: 'secrets/client-taxes' }]
+  return { url, registration: { client_id: 'form', name: 'Formulaires', redirect_uris: [url], require_pkce: false, client_secrets: secrets } }
+}
 
 async function signIn (page: Page, username: string, password: string) {
   await page.fill('#username', username)
