@@ -3,16 +3,17 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Client } from '../src/config/load.ts'
 import { signingAlgorithms, strictAlgorithms } from '../src/protocol/algorithms.ts'
-import { AuthorizationParameters, checkAuthorizationRequest, checkClientAndAddress, responseMode, type PushedRequest } from '../src/protocol/authorization-request.ts'
+import { AuthorizationParameters, checkAuthorizationRequest, checkClientAndAddress, pushedUri, responseMode, type PushedRequest } from '../src/protocol/authorization-request.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
 import { parametersWithin } from '../src/protocol/request-object.ts'
+import { patienceMs, unlessAway } from './store.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
     /**
-     * The authorization request that these parameters make, or the request object among them (RFC 9101), checked. From the moment the client's
+     * The authorization request that these parameters make, or the request object (RFC 9101) or pushed request (RFC 9126) that they name, checked. From the moment the client's
      * address is verified failures go back to it, where a citizen reads them.
-     * @throws {OAuthError} client_unknown, client_inactive, redirect_uri_unknown, request_object_unsupported, request_object_invalid, and those of `checkAuthorizationRequest`
+     * @throws {OAuthError} client_unknown, client_inactive, redirect_uri_unknown, request_uri_invalid, request_object_unsupported, request_object_invalid, and those of `checkAuthorizationRequest`
      */
     readAuthorizationRequest (parameters: AuthorizationParameters, how?: { pushed?: boolean }): Promise<PushedRequest>
   }
@@ -23,6 +24,7 @@ export default fp(async app => {
   const { settings: { issuer }, levels } = app.configuration
 
   app.decorateRequest('readAuthorizationRequest', async function (outer, { pushed = false } = {}) {
+    if (!pushed && typeof outer.request_uri === 'string' && outer.request_uri.startsWith(pushedUri)) return openPushed(this, outer)
     const asking = app.client(outer.client_id)
     if (asking !== undefined) this.cameFrom = asking
     const signed = outer.request !== undefined && asking !== undefined
@@ -39,6 +41,21 @@ export default fp(async app => {
     const { idp_hint, ui_locales } = parameters
     return { request: sub === undefined ? request : { ...request, sub }, idp_hint, ui_locales }
   })
+
+  /** The request that its client pushed: what else stands beside it counts for nothing (RFC 9126 §4). It is looked at again with the registration in force. */
+  async function openPushed (request: FastifyRequest, { client_id, request_uri = '' }: AuthorizationParameters) {
+    const client = app.client(client_id)
+    if (client === undefined) throw new OAuthError('client_unknown', 'client_id: not the identifier of a registered client')
+    request.cameFrom = client
+    const pushed = app.sealer.open('pushed', client.client_id, request_uri.slice(pushedUri.length))?.record
+    if (pushed === undefined) throw new OAuthError('request_uri_invalid', 'request_uri: expired, or not one that was given to this client')
+    checkClientAndAddress(client, pushed.request.redirect_uri)
+    request.returnAddress = pushed.request
+    // where that cannot be known soon it goes on: the code itself is issued once
+    const used = await unlessAway(app.store.said(`pushed ${pushed.request.pushed}`, { patienceMs }), false)
+    if (used) throw new OAuthError('request_uri_invalid', 'request_uri: already used')
+    return pushed
+  }
 
   function answerTo (request: FastifyRequest, { redirect_uri, state, response_mode }: AuthorizationParameters) {
     const mode = responseMode(response_mode)
@@ -70,7 +87,7 @@ export default fp(async app => {
     if (hint?.aud !== client_id) throw new OAuthError('parameter_invalid', 'id_token_hint: not an ID Token of ours for this client')
     return hint.sub
   }
-}, { name: 'authorization-requests', dependencies: ['clients', 'client-keys', 'signer', 'browser'] })
+}, { name: 'authorization-requests', dependencies: ['clients', 'client-keys', 'signer', 'browser', 'store'] })
 
 function headerOf (jwt: string) {
   try { return decodeProtectedHeader(jwt) } catch { return undefined }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { continuePage } from '../src/pages/continue.ts'
 import { claimsSent } from '../src/protocol/claims.ts'
@@ -9,6 +9,7 @@ import type { Identification } from '../src/protocol/identification.ts'
 import { withParameters } from '../src/protocol/redirect.ts'
 import { life, type Login } from '../src/records.ts'
 import type { ReturnAddress } from './browser.ts'
+import { patienceMs, unlessAway } from './store.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -27,9 +28,6 @@ declare module 'fastify' {
     endLogin (login: Login): FastifyReply
   }
 }
-
-/** Milliseconds that a citizen who has logged in waits for the session that he or she had before. */
-const patienceMs = 250
 
 /** From who came back to a code for the client. */
 export default fp(async app => {
@@ -61,11 +59,13 @@ export default fp(async app => {
     const { keys: { subject: secret }, levels: { levels } } = app.configuration
     const grant = grantOf(login.request, identification, { levels, sector, secret })
     const { pushed } = login.request
-    const [before, first] = await Promise.all([
-      identification.sid === undefined ? earlierSession(this.request) : undefined,
+    const [found, first] = await Promise.all([
+      // what cannot be read soon is not continued
+      identification.sid === undefined ? unlessAway(this.request.findSession({ patienceMs }), undefined) : undefined,
       pushed === undefined || app.store.once(`pushed ${pushed}`, life.login + longestPushed)
     ])
     if (!first) throw new OAuthError('request_uri_invalid', 'request_uri: already used')
+    const before = found?.session
     const sid = identification.sid ?? (before?.person === identification.person ? before.sid : randomBytes(32).toString('base64url'))
 
     const [code, handle] = await Promise.all([
@@ -78,14 +78,6 @@ export default fp(async app => {
     if (handle !== undefined) this.keepSession(handle)
     return this.endLogin(login).returnTo(login.request, { code })
   })
-
-  /** The session this browser had, if that can be known soon: what cannot be read is not continued. */
-  async function earlierSession (request: FastifyRequest) {
-    try { return (await request.findSession({ patienceMs }))?.session } catch (error) {
-      if (error instanceof OAuthError && error.failure === 'store_unavailable') return undefined
-      throw error
-    }
-  }
 }, { name: 'authorization-response', dependencies: ['browser', 'clients', 'pages', 'security-headers', 'sessions', 'store'] })
 
 /** Seconds: no pushed request lives longer. */

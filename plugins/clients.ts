@@ -4,6 +4,7 @@ import { signingAlgorithms, strictAlgorithms } from '../src/protocol/algorithms.
 import { authenticateClient, checkAssertion, readCredentials } from '../src/protocol/client-authentication.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
 import type { Login } from '../src/records.ts'
+import { patienceMs, unlessAway } from './store.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -28,9 +29,6 @@ declare module 'fastify' {
   }
 }
 
-/** Milliseconds that a request waits to learn whether a name was said before, where it can do without. */
-const patienceMs = 250
-
 /** Downstream: the services, and how they prove who they are. */
 export default fp(async app => {
   const { base, settings: { issuer } } = app.configuration
@@ -40,11 +38,9 @@ export default fp(async app => {
   app.decorate('firstUse', async ({ client_id, profile }, name, seconds) => {
     const said = `${client_id} ${name}`
     if (profile === 'fapi2') return app.store.once(said, seconds)
-    try { return await app.store.once(said, seconds, { patienceMs }) } catch (error) {
-      if (!(error instanceof OAuthError && error.failure === 'store_unavailable')) throw error
-      app.countUncheckedReplay()
-      return true
-    }
+    const first = await unlessAway(app.store.once(said, seconds, { patienceMs }), undefined)
+    if (first === undefined) app.countUncheckedReplay()
+    return first ?? true
   })
 
   app.decorateRequest('client', null)

@@ -2,9 +2,21 @@ import fp from 'fastify-plugin'
 import { memoryStore } from '../src/adapters/memory-store.ts'
 import { redisStore } from '../src/adapters/redis-store.ts'
 import type { Store } from '../src/ports.ts'
+import { OAuthError } from '../src/protocol/errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { store: Store }
+}
+
+/** Milliseconds that a request waits for what it can do without. */
+export const patienceMs = 250
+
+/** What the store answers, or this instead while it is away, where one can do without. */
+export async function unlessAway<T, I> (answer: Promise<T>, instead: I): Promise<T | I> {
+  try { return await answer } catch (error) {
+    if (error instanceof OAuthError && error.failure === 'store_unavailable') return instead
+    throw error
+  }
 }
 
 export interface StoreOptions { store?: Store | undefined, redis?: readonly string[] | undefined }

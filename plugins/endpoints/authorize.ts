@@ -3,18 +3,16 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { reaches } from '../../src/protocol/acr.ts'
-import { AuthorizationParameters, checkClientAndAddress, parameter, pushedUri, type PushedRequest } from '../../src/protocol/authorization-request.ts'
+import { AuthorizationParameters, parameter } from '../../src/protocol/authorization-request.ts'
 import { claimsSent, pick } from '../../src/protocol/claims.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { oldestAuthTime } from '../../src/protocol/identification.ts'
 import { pairwiseSubject } from '../../src/protocol/subject.ts'
 import type { Entered, Login, Session } from '../../src/records.ts'
+import { patienceMs, unlessAway } from '../store.ts'
 import { showChooser } from './choose.ts'
 
 const querystring = Type.Object({ ...AuthorizationParameters.properties, login: parameter(64), lang: parameter(8) })
-
-/** Milliseconds that a citizen waits for what the store knows, where the login can go on without. */
-const patienceMs = 250
 
 type Found = { session: Session, entered: Entered[] }
 
@@ -36,32 +34,10 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   async function readRequest (request: FastifyRequest, parameters: AuthorizationParameters) {
-    const isPushed = typeof parameters.request_uri === 'string' && parameters.request_uri.startsWith(pushedUri)
-    const { request: asked, ui_locales, idp_hint } = isPushed ? await openPushed(request, parameters) : await request.readAuthorizationRequest(parameters)
+    const { request: asked, ui_locales, idp_hint } = await request.readAuthorizationRequest(parameters)
     request.uiLocales = ui_locales ?? ''
     request.login = request.newLogin(asked, request.citizenLanguage())
     return { login: request.login, idp_hint }
-  }
-
-  /** The request that its client pushed: what else stands beside it counts for nothing (RFC 9126 §4). It is looked at again with the registration in force. */
-  async function openPushed (request: FastifyRequest, { client_id, request_uri = '' }: AuthorizationParameters): Promise<PushedRequest> {
-    const client = app.client(client_id)
-    if (client === undefined) throw new OAuthError('client_unknown', 'client_id: not the identifier of a registered client')
-    request.cameFrom = client
-    const pushed = app.sealer.open('pushed', client.client_id, request_uri.slice(pushedUri.length))?.record
-    if (pushed === undefined) throw new OAuthError('request_uri_invalid', 'request_uri: expired, or not one that was given to this client')
-    checkClientAndAddress(client, pushed.request.redirect_uri)
-    request.returnAddress = pushed.request
-    if (await wasUsed(pushed.request.pushed!)) throw new OAuthError('request_uri_invalid', 'request_uri: already used')
-    return pushed
-  }
-
-  /** Whether a pushed request has led to its code. Where that cannot be known soon it goes on, since the code itself is issued once. */
-  async function wasUsed (pushed: string) {
-    try { return await app.store.said(`pushed ${pushed}`, { patienceMs }) } catch (error) {
-      if (error instanceof OAuthError && error.failure === 'store_unavailable') return false
-      throw error
-    }
   }
 
   async function begin (request: FastifyRequest, reply: FastifyReply, login: Login, hint: unknown) {
@@ -83,7 +59,9 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const { prompt = [], max_age, acr, sub } = login.request
     const client = app.clientOf(login)
     if (request.sessionHandle() === '' || !client.sso || prompt.includes('login') || prompt.includes('select_account') || max_age === 0) return 'login_required'
-    const found = await lookForSession(request, silent)
+    // a session that cannot be read soon means: ask the provider again; where that is forbidden, say that we cannot know
+    const looked = request.findSession({ slide: true, patienceMs, withEntered: silent })
+    const found = await (silent ? looked : unlessAway(looked, undefined))
     if (found === undefined) return 'login_required'
 
     const { session } = found
@@ -94,14 +72,6 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     if (!ssoLevels.includes(acr) || !reaches(levels, session.acr, acr)) return 'interaction_required'
     const obstacle = app.obstacleTo(session.idp, client, acr)
     return obstacle === 'provider_unknown' || obstacle === 'provider_not_allowed' ? 'account_selection_required' : found
-  }
-
-  /** A session that cannot be read soon means: ask the provider again; where that is forbidden, say that we cannot know. */
-  async function lookForSession (request: FastifyRequest, silent: boolean) {
-    try { return await request.findSession({ slide: true, patienceMs, withEntered: silent }) } catch (error) {
-      if (!silent && error instanceof OAuthError && error.failure === 'store_unavailable') return undefined
-      throw error
-    }
   }
 
   async function enter (request: FastifyRequest, reply: FastifyReply, login: Login, { session: { exp, id_token, ...session }, entered }: Found) {
