@@ -112,6 +112,7 @@ function faultsOfProfile (client: Client): Fault[] {
   const faults: Fault[] = []
   if (client.token_endpoint_auth_method !== 'private_key_jwt') faults.push(['/token_endpoint_auth_method', 'expected private_key_jwt for fapi2'])
   if (!client.require_pkce) faults.push(['/require_pkce', 'expected true for fapi2'])
+  if (client.request_uri_seconds >= 600) faults.push(['/request_uri_seconds', 'expected less than 600 for fapi2'])
   for (const name of ['token_endpoint_auth_signing_alg', 'id_token_signed_response_alg', 'userinfo_signed_response_alg', 'request_object_signing_alg', 'introspection_signed_response_alg'] as const) {
     const alg = client[name]
     if (alg !== undefined && !(strictAlgorithms as readonly string[]).includes(alg)) faults.push([`/${name}`, `expected one of ${strictAlgorithms.join(', ')} for fapi2`])
