@@ -91,7 +91,7 @@ t.test('in Chromium over https', async t => {
     t.test(`an answer by form_post arrives ${javaScriptEnabled ? 'by itself' : 'by one click, without JavaScript'} (Form Post Response Mode §2)`, async t => {
       const { context, complaints } = await newContext(t, { javaScriptEnabled })
       const page = await context.newPage()
-      const asked = { client_id: 'form', redirect_uri: form.url, response_type: 'code', response_mode: 'form_post', scope: 'openid', state: `a "state" <b>&amp;'` }
+      const asked = { client_id: 'form', redirect_uri: form.url, response_type: 'code', response_mode: 'form_post', scope: 'openid', state: 'a "state" <b>&amp;\'' }
       await page.goto(`${issuer}/authorize?${new URLSearchParams(asked)}`)
       await page.click('#idp-vitalys')
       await signIn(page, 'marion', 'tournesol')

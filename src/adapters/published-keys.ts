@@ -10,7 +10,7 @@ const betweenForcedMs = 30 * 1000
  * seconds, for a key that nobody knows.
  */
 export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
-  const keys = lastKnown(async () => { const jwks = await fetchKeys(); return { jwks, find: createLocalJWKSet(jwks) } }, freshMs)
+  const keys = lastKnown(async () => { const jwks = await fetchKeys(); return { jwks, find: createLocalJWKSet({ keys: jwks.keys.map(byEitherName) }) } }, freshMs)
   let forcedAt = -Infinity
 
   /** Asks at once for keys that may have changed, unless it was just done. */
@@ -41,6 +41,9 @@ export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
     }
   }
 }
+
+/** EdDSA over Ed25519 has two names (RFC 8037 §3.1, RFC 9864 §2.2): a key that is registered under one is found by the other. */
+const byEitherName = ({ alg, ...jwk }: JWK): JWK => jwk.kty === 'OKP' || alg === undefined ? jwk : { ...jwk, alg }
 
 /** The payload of a JWS by the key its header names; where it names none and several fit, by any of these. */
 async function verified (jws: string, find: ReturnType<typeof createLocalJWKSet>, algorithms: string[]) {
