@@ -10,7 +10,7 @@ const betweenForcedMs = 30 * 1000
  * seconds, for a key that nobody knows.
  */
 export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
-  const keys = lastKnown(async () => { const jwks = await fetchKeys(); return { jwks, find: createLocalJWKSet({ keys: jwks.keys.map(byEitherName) }) } }, freshMs)
+  const keys = lastKnown(async () => { const jwks = await fetchKeys(); return { jwks, find: finderOf(jwks) } }, freshMs)
   let forcedAt = -Infinity
 
   /** Asks at once for keys that may have changed, unless it was just done. */
@@ -40,6 +40,12 @@ export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
       return await find() ?? force().then(find)
     }
   }
+}
+
+/** Finds the key of a JWS. @throws {errors.JWKSInvalid} for what is no JWK Set */
+function finderOf (jwks: JSONWebKeySet) {
+  createLocalJWKSet(jwks)
+  return createLocalJWKSet({ keys: jwks.keys.map(byEitherName) })
 }
 
 /** EdDSA over Ed25519 has two names (RFC 8037 §3.1, RFC 9864 §2.2): a key that is registered under one is found by the other. */
