@@ -24,9 +24,9 @@ export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
     /** Asks for them ahead, so that nobody has to wait. */
     async prefetch (): Promise<void> { await keys.current() },
 
-    /** What a JWS by one of these keys, and one of these algorithms only, says. @throws {errors.JOSEError} */
+    /** What a JWS by one of these keys, and one of these algorithms only, says; of several that fit its header names one (OpenID Connect Core §10.1). @throws {errors.JOSEError} */
     async verify (jws: string, algorithms: readonly string[]): Promise<Uint8Array> {
-      const look = async () => verified(jws, (await keys.current()).find, [...algorithms])
+      const look = async () => (await compactVerify(jws, (await keys.current()).find, { algorithms: [...algorithms] })).payload
       try { return await look() } catch (error) {
         if (!(error instanceof errors.JWKSNoMatchingKey)) throw error
         await force()
@@ -50,19 +50,6 @@ function finderOf (jwks: JSONWebKeySet) {
 
 /** EdDSA over Ed25519 has two names (RFC 8037 §3.1, RFC 9864 §2.2): a key that is registered under one is found by the other. */
 const byEitherName = ({ alg, ...jwk }: JWK): JWK => jwk.kty === 'OKP' || alg === undefined ? jwk : { ...jwk, alg }
-
-/** The payload of a JWS by the key its header names; where it names none and several fit, by any of these. */
-async function verified (jws: string, find: ReturnType<typeof createLocalJWKSet>, algorithms: string[]) {
-  try { return (await compactVerify(jws, find, { algorithms })).payload } catch (error) {
-    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error
-    for await (const key of error) {
-      try { return (await compactVerify(jws, key, { algorithms })).payload } catch (failed) {
-        if (!(failed instanceof errors.JWSSignatureVerificationFailed)) throw failed
-      }
-    }
-    throw new errors.JWSSignatureVerificationFailed()
-  }
-}
 
 /** Whether a public key may wrap or agree on a key by this algorithm (RFC 7517 §4.2, §4.4, RFC 7518 §4). */
 export const encrypts = ({ kty, crv = '', use = 'enc', alg: own }: JWK, alg: Encryption['alg']) =>
