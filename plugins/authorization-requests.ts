@@ -2,7 +2,7 @@ import { decodeProtectedHeader } from 'jose'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Client } from '../src/config/load.ts'
-import { signingAlgorithms, strictAlgorithms } from '../src/protocol/algorithms.ts'
+import { acceptedAlgorithms } from '../src/protocol/algorithms.ts'
 import { AuthorizationParameters, checkAuthorizationRequest, checkClientAndAddress, pushedUri, responseMode, type PushedRequest } from '../src/protocol/authorization-request.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
 import { parametersWithin } from '../src/protocol/request-object.ts'
@@ -26,11 +26,11 @@ export default fp(async app => {
   app.decorateRequest('readAuthorizationRequest', async function (outer, { pushed = false } = {}) {
     if (!pushed && typeof outer.request_uri === 'string' && outer.request_uri.startsWith(pushedUri)) return openPushed(this, outer)
     const asking = app.client(outer.client_id)
-    if (asking !== undefined) this.cameFrom = asking
-    const signed = outer.request !== undefined && asking !== undefined
-    // until the object is opened, failures go to the address beside it, if it is one of the client's
-    if (signed && asking.active && asking.redirect_uris.includes(String(outer.redirect_uri))) answerTo(this, outer)
+    this.cameFrom = asking ?? null
+    this.uiLocales = localesOf(outer)
+    const signed = outer.request !== undefined && asking?.active === true
     const parameters = signed ? await within(this, outer, asking) : outer
+    this.uiLocales = localesOf(parameters)
 
     const client = checkClientAndAddress(asking, parameters.redirect_uri)
     answerTo(this, parameters)
@@ -47,10 +47,12 @@ export default fp(async app => {
     const client = app.client(client_id)
     if (client === undefined) throw new OAuthError('client_unknown', 'client_id: not the identifier of a registered client')
     request.cameFrom = client
+    request.uiLocales = ''
     const pushed = app.sealer.open('pushed', client.client_id, request_uri.slice(pushedUri.length))?.record
     if (pushed === undefined) throw new OAuthError('request_uri_invalid', 'request_uri: expired, or not one that was given to this client')
     checkClientAndAddress(client, pushed.request.redirect_uri)
     request.returnAddress = pushed.request
+    request.uiLocales = pushed.ui_locales ?? ''
     // where that cannot be known soon it goes on: the code itself is issued once
     const used = await unlessAway(app.store.said(`pushed ${pushed.request.pushed}`, { patienceMs }), false)
     if (used) throw new OAuthError('request_uri_invalid', 'request_uri: already used')
@@ -63,18 +65,21 @@ export default fp(async app => {
   }
 
   /** The parameters within a request object, signed by its client (RFC 9101 §6). */
-  async function within (request: FastifyRequest, { request: object, request_uri }: AuthorizationParameters, client: Client): Promise<AuthorizationParameters> {
+  async function within (request: FastifyRequest, outer: AuthorizationParameters, client: Client): Promise<AuthorizationParameters> {
+    const { request: object, request_uri } = outer
+    // until it is opened, failures go to the address beside it, if that is one of the client's
+    if (client.redirect_uris.includes(String(outer.redirect_uri))) answerTo(request, outer)
     if (request.validationError) throw request.validationError
     if (request_uri !== undefined) throw new OAuthError('parameter_invalid', 'request_uri: expected only one of request and request_uri')
     const header = headerOf(object!)
     if (header === undefined) throw new OAuthError('request_object_invalid', 'request: expected a JWT')
     if (header.alg === 'none') throw new OAuthError('request_object_unsupported', 'request: expected to be signed')
-    const { client_id, request_object_signing_alg: alg } = client
     if (client.jwks === undefined && client.jwks_uri === undefined) throw new OAuthError('request_object_unsupported', 'request: this client has registered no keys')
-    const said = await app.clientKeys(client).verify(object!, alg === undefined ? client.profile === 'fapi2' ? strictAlgorithms : signingAlgorithms : [alg])
+    const said = await app.clientKeys(client).verify(object!, acceptedAlgorithms(client.profile, client.request_object_signing_alg))
     if (said === undefined) throw new OAuthError('request_object_invalid', 'request: not signed by a key of this client, or not by an algorithm it may use')
-    const parameters = parametersWithin(said.header, said.claims, { client_id, issuer, now: app.now() })
+    const parameters = parametersWithin(said.header, said.claims, { client_id: client.client_id, issuer, now: app.now(), mustExpire: client.profile === 'fapi2' || client.require_signed_request_object })
     const check = request.compileValidationSchema(AuthorizationParameters as unknown as Record<string, unknown>, 'body')
+    request.returnAddress = null                                        // from here on what stands outside counts for nothing
     if (check(parameters)) return parameters as AuthorizationParameters
     const [fault] = check.errors ?? []
     throw new OAuthError('request_object_invalid', `request: ${fault?.instancePath.slice(1)}: ${fault?.message}`)
@@ -88,6 +93,9 @@ export default fp(async app => {
     return hint.sub
   }
 }, { name: 'authorization-requests', dependencies: ['clients', 'client-keys', 'signer', 'browser', 'store'] })
+
+/** The languages among parameters whose shape nobody has looked at yet. */
+const localesOf = ({ ui_locales }: AuthorizationParameters) => typeof ui_locales === 'string' ? ui_locales : ''
 
 function headerOf (jwt: string) {
   try { return decodeProtectedHeader(jwt) } catch { return undefined }

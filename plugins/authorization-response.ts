@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
+import { longest } from '../src/config/schema.ts'
 import { continuePage } from '../src/pages/continue.ts'
 import { claimsSent } from '../src/protocol/claims.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
@@ -62,7 +63,7 @@ export default fp(async app => {
     const [found, first] = await Promise.all([
       // what cannot be read soon is not continued
       identification.sid === undefined ? unlessAway(this.request.findSession({ patienceMs }), undefined) : undefined,
-      pushed === undefined || app.store.once(`pushed ${pushed}`, life.login + longestPushed)
+      pushed === undefined || app.store.once(`pushed ${pushed}`, life.login + longest.request_uri_seconds, { by: login.id })
     ])
     if (!first) throw new OAuthError('request_uri_invalid', 'request_uri: already used')
     const before = found?.session
@@ -79,6 +80,3 @@ export default fp(async app => {
     return this.endLogin(login).returnTo(login.request, { code })
   })
 }, { name: 'authorization-response', dependencies: ['browser', 'clients', 'pages', 'security-headers', 'sessions', 'store'] })
-
-/** Seconds: no pushed request lives longer. */
-const longestPushed = 600

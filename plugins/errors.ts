@@ -2,7 +2,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { errorPage } from '../src/pages/error.ts'
 import { finishedPage } from '../src/pages/finished.ts'
-import { signingAlgorithms, spelled } from '../src/protocol/algorithms.ts'
+import { spelled, strictAlgorithms } from '../src/protocol/algorithms.ts'
 import { errorMembers, OAuthError, type ErrorText, type Failure } from '../src/protocol/errors.ts'
 import { homeOf } from '../src/protocol/redirect.ts'
 import { clientMark } from '../src/protocol/subject.ts'
@@ -14,6 +14,8 @@ declare module 'fastify' {
     audience?: 'citizen' | 'client'
     /** its body is a form of ours: a fault of it is no fault of a client */
     ownForm?: boolean
+    /** a login ends here, well or not */
+    endsLogin?: boolean
   }
   interface FastifyRequest {
     /** The way back to the service, where we know it. */
@@ -57,7 +59,7 @@ export default fp(async app => {
   function answerClient (failure: OAuthError, request: FastifyRequest, reply: FastifyReply) {
     const { status } = failure.row
     const members = errorMembers(failure)
-    app.countFailure(failure.failure, request.client !== null)
+    app.countFailure(failure.failure, request.client !== null && request.routeOptions.config.endsLogin === true)
     if (status === 401) reply.headers(challenge(failure, members, request.headers))
     return reply.code(status).header('cache-control', 'no-store').send(members)
   }
@@ -91,7 +93,8 @@ export default fp(async app => {
     const client = this.cameFrom ?? app.client(named ?? client_id) ?? clientOfState(typeof state === 'string' ? state : undefined)
     if (client === undefined) return {}
     const underWay = this.login !== null && !this.login.done && this.returnAddress !== null
-    return { back: { href: underWay ? app.ownAddress('/leave', this.login!) : homeOf(client), title: client.title } }
+    const href = underWay ? app.ownAddress('/leave', this.login!) : homeOf(client)
+    return href === undefined ? {} : { back: { href, title: client.title } }
   })
 
   /** The client that a `state` of ours came from, looked for only where its login is lost; to the identity provider it tells nothing. */
@@ -104,7 +107,7 @@ export default fp(async app => {
 
 type SecurityFailure = 'code_replayed' | 'code_of_another_client' | 'client_authentication_failed' | 'assertion_replayed' | 'token_of_another_client' | 'introspection_not_allowed'
 
-const proofAlgorithms = `algs="${spelled(signingAlgorithms).join(' ')}"`
+const proofAlgorithms = `algs="${spelled(strictAlgorithms).join(' ')}"`
 
 /** RFC 6749 §5.2 where Basic was tried at the token endpoint, RFC 6750 §3 and RFC 9449 §7.1 at userinfo, by the scheme that was tried. */
 function challenge ({ failure, row: { error } }: OAuthError, { error_description }: { error_description: string }, { authorization = '' }: { authorization?: string | undefined }) {

@@ -1,6 +1,5 @@
 import fp from 'fastify-plugin'
 import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client'
-import { deliveries, type Delivery } from './back-channel-logout.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
 
 declare module 'fastify' {
@@ -16,6 +15,10 @@ declare module 'fastify' {
     countUncheckedReplay (): void
   }
 }
+
+/** What a back-channel logout can come to. */
+const deliveries = ['delivered', 'refused', 'failed', 'dropped'] as const
+export type Delivery = typeof deliveries[number]
 
 /** Every metric, defined in one place: `passerelle_` names, closed label sets, nothing personal. */
 export default fp(async app => {

@@ -20,7 +20,7 @@ declare module 'fastify' {
     ownAddress (path: string, login: Login, more?: Record<string, string | undefined>): string
   }
   interface FastifyRequest {
-    /** languages that the client asked for; those in the query unless set */
+    /** languages that the client asked for, '' for none */
     uiLocales: string
     /** The citizen's language: the one chosen by the switch, else the one asked for, else the browser's. */
     citizenLanguage (): Language
@@ -56,8 +56,8 @@ export default fp(async app => {
 
   app.decorateRequest('uiLocales', '')
   app.decorateRequest('citizenLanguage', function () {
-    const { lang, ui_locales } = (this.query ?? {}) as Record<string, unknown>
-    const tags = String(this.uiLocales || ui_locales).split(' ').map(tag => tag.toLowerCase().split('-')[0])
+    const { lang } = (this.query ?? {}) as Record<string, unknown>
+    const tags = this.uiLocales.split(' ').map(tag => tag.toLowerCase().split('-')[0])
     const chosen = [lang, this.keptLanguage(), this.login?.language, ...tags, this.language(languages)].find(isLanguage)
     return chosen ?? 'fr'
   })

@@ -1,8 +1,8 @@
-import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose'
+import { calculateJwkThumbprint, decodeJwt, decodeProtectedHeader, EmbeddedJWK, jwtVerify, type JWK } from 'jose'
 import fp from 'fastify-plugin'
-import { signingAlgorithms, spelled } from '../src/protocol/algorithms.ts'
-import { clockTolerance } from '../src/protocol/clock.ts'
-import { faultOfProof, proofSeconds } from '../src/protocol/dpop.ts'
+import { spelled, strictAlgorithms } from '../src/protocol/algorithms.ts'
+import { clientClockTolerance } from '../src/protocol/clock.ts'
+import { faultOfProof, isOrdinaryKey, proofSeconds } from '../src/protocol/dpop.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
 import type { Client } from '../src/config/load.ts'
 import { life } from '../src/records.ts'
@@ -28,7 +28,7 @@ declare module 'fastify' {
   }
 }
 
-const algorithms = spelled(signingAlgorithms)
+const algorithms = spelled(strictAlgorithms)
 
 /** Sender-constrained tokens (RFC 9449): who holds the key. Nonces are sealed, so that any replica knows them and none keeps them. */
 export default fp(async app => {
@@ -42,32 +42,33 @@ export default fp(async app => {
     const [invalid, nonceRequired] = access_token === undefined ? ['proof_invalid', 'proof_nonce_required'] as const : ['token_proof_invalid', 'token_proof_nonce_required'] as const
     const wrong = (message: string) => new OAuthError(invalid, `DPoP: ${message}`)
 
-    const opened = await open(String(dpop))
-    if (opened === undefined) throw wrong('expected one proof, a JWT of typ dpop+jwt by the public key in its header')
-    const { claims, jkt } = opened
+    // what costs nothing is looked at first: anybody may send a proof
+    const malformed = 'expected one proof, a JWT of typ dpop+jwt by the public key in its header'
+    const { claims, jwk } = read(String(dpop)) ?? {}
+    if (claims === undefined || !isOrdinaryKey(jwk)) throw wrong(malformed)
     const url = issuer + this.url.split('?', 1)[0]!.slice(base.length)
     const fault = faultOfProof(claims, { method: this.method, url, now: app.now(), access_token })
     if (fault !== undefined) throw wrong(fault)
     const known = typeof claims.nonce === 'string' && app.sealer.open('nonce', 'DPoP', claims.nonce) !== undefined
     if (!known) throw new OAuthError(nonceRequired, 'DPoP: nonce: expected the one in the header DPoP-Nonce')
 
-    return {
-      jkt,
-      async spend (client) {
-        if (!await app.firstUse(client, `proof ${jkt} ${claims.jti}`, proofSeconds)) throw wrong('jti: already used')
-      }
+    if (!await isSigned(String(dpop))) throw wrong(malformed)
+    const jkt = await calculateJwkThumbprint(jwk)
+    const spend = async (client: Client) => {
+      if (!await this.firstUse(client, `proof ${jkt} ${claims.jti}`, proofSeconds)) throw wrong('jti: already used')
     }
+    return { jkt, spend }
   })
 
-  /** What a proof says, and the thumbprint of the public key that it brings and is signed by. */
-  async function open (proof: string) {
-    try {
-      const { payload, protectedHeader: { jwk } } = await jwtVerify(proof, EmbeddedJWK, { typ: 'dpop+jwt', algorithms, currentDate: new Date(app.now() * 1000), clockTolerance })
-      return { claims: payload as Record<string, unknown>, jkt: await calculateJwkThumbprint(jwk!) }
-    } catch { return undefined }
-  }
+  /** Whether a proof is a JWT of its kind by the public key that it brings. */
+  const isSigned = (proof: string) => jwtVerify(proof, EmbeddedJWK, { typ: 'dpop+jwt', algorithms, currentDate: new Date(app.now() * 1000), clockTolerance: clientClockTolerance }).then(() => true, () => false)
 
   app.addHook('onSend', async (request, reply) => {
     if (request.proving) reply.header('dpop-nonce', app.sealer.seal('nonce', 'DPoP', null, app.now() + life.nonce))
   })
 }, { name: 'sender-proof', dependencies: ['clients', 'signer'] })
+
+/** What a proof says of itself, believed by nobody yet. */
+function read (proof: string) {
+  try { return { claims: decodeJwt(proof) as Record<string, unknown>, jwk: decodeProtectedHeader(proof).jwk as JWK | undefined } } catch { return undefined }
+}

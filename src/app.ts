@@ -65,7 +65,7 @@ export interface Ports {
 export async function buildApp (configuration: Configuration, ports: Ports = {}): Promise<FastifyInstance> {
   const { settings, base, tls } = configuration
   const app = Fastify({
-    ...(tls === undefined ? {} : { https: tls as never }),
+    ...(tls === undefined ? {} : { https: { ...tls, minVersion: 'TLSv1.2', ciphers: tlsCiphers } as never }),
     logger: ports.log === false ? false : { level: 'info', ...loggable, ...(ports.log === undefined ? {} : { stream: ports.log }) },
     logController: new LogController({ disableRequestLogging: true }),   // one line a request: plugins/events.ts
     genReqId: supportId,
@@ -136,6 +136,12 @@ function readable (url: string) {
   if (!path.includes('%')) return true
   try { return decodeURIComponent(path) !== '' } catch { return false }
 }
+
+/** All of TLS 1.3, and of TLS 1.2 what BCP 195 recommends (RFC 9325 §4.2). */
+const tlsCiphers = [
+  'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256', 'TLS_AES_128_GCM_SHA256',
+  'ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-RSA-AES256-GCM-SHA384'
+].join(':')
 
 const alphabet = '23456789ABCDEFGHJKMNPQRSTUVWXYZ'
 

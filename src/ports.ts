@@ -1,4 +1,4 @@
-import type { JSONWebKeySet, JWTHeaderParameters, JWTPayload } from 'jose'
+import type { JSONWebKeySet, JWSHeaderParameters, JWTPayload } from 'jose'
 import type { Encryption, SigningAlgorithm } from './protocol/algorithms.ts'
 import type { Token } from './protocol/grant.ts'
 import type { Entered, Kind, Records, SealedKind, SealedRecords, Used } from './records.ts'
@@ -34,8 +34,8 @@ export interface Store {
   end (ending: Ending, seconds: number): Promise<void>
   /** Whether a `sid` was ended. */
   ended (sid: string, options?: { patienceMs?: number | undefined }): Promise<boolean>
-  /** True for the first to say this name within so many seconds. */
-  once (name: string, seconds: number, options?: { patienceMs?: number | undefined }): Promise<boolean>
+  /** True for the first to say this name within so many seconds, and for `by` again when it was that one. */
+  once (name: string, seconds: number, options?: { patienceMs?: number | undefined, by?: string | undefined }): Promise<boolean>
   /** Whether somebody has. */
   said (name: string, options?: { patienceMs?: number | undefined }): Promise<boolean>
   /** Notes that a session entered a client. */
@@ -65,7 +65,7 @@ export interface Signer {
 /** What a client publishes: its keys, as last known. */
 export interface ClientKeys {
   /** What a JWT by one of them, and one of these algorithms only, says; undefined when it is by none. @throws {OAuthError} client_keys_unavailable */
-  verify (jwt: string, algorithms: readonly SigningAlgorithm[]): Promise<{ header: JWTHeaderParameters, claims: Record<string, unknown> } | undefined>
+  verify (jwt: string, algorithms: readonly SigningAlgorithm[]): Promise<{ header: JWSHeaderParameters, claims: Record<string, unknown> } | undefined>
   /** Makes a JWE of a JWT (RFC 7519 §11.2); its key is had before anything is written. @throws {OAuthError} client_keys_unavailable */
   encrypter (encryption: Encryption): Promise<(jwt: string) => Promise<string>>
   /** Asks for them ahead of the first request. */

@@ -24,18 +24,21 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const kept = query.client_id === undefined && typeof query.login === 'string'
     if (kept) return begin(request, reply, request.openLogin(query.login), query.idp_hint)
     const { login, idp_hint } = await readRequest(request, query)
-    return begin(request, reply, login, idp_hint)
+    // a pushed request is gone in a minute, its login is not: back and reload lead to that
+    return login.request.pushed === undefined ? begin(request, reply, login, idp_hint) : goOn(reply, login, idp_hint)
   })
 
   // a cross-site POST brings no cookies: the login is kept, and its session looked at by GET
   app.post('/authorize', { schema: { body: AuthorizationParameters }, attachValidation: true, config: { audience: 'citizen' } }, async (request, reply) => {
     const { login, idp_hint } = await readRequest(request, request.body ?? {})
-    return reply.keepLogin(login).redirect(app.ownAddress('/authorize', login, { idp_hint }), 303)
+    return goOn(reply, login, idp_hint)
   })
 
+  /** By GET to the same path, where the login is kept. */
+  const goOn = (reply: FastifyReply, login: Login, idp_hint: string | undefined) => reply.keepLogin(login).redirect(app.ownAddress('/authorize', login, { idp_hint }), 303)
+
   async function readRequest (request: FastifyRequest, parameters: AuthorizationParameters) {
-    const { request: asked, ui_locales, idp_hint } = await request.readAuthorizationRequest(parameters)
-    request.uiLocales = ui_locales ?? ''
+    const { request: asked, idp_hint } = await request.readAuthorizationRequest(parameters)
     request.login = request.newLogin(asked, request.citizenLanguage())
     return { login: request.login, idp_hint }
   }

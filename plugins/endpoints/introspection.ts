@@ -9,11 +9,23 @@ import { introspectionOf } from '../../src/protocol/introspection.ts'
 
 const body = Type.Object({ token: parameter(1024), token_type_hint: parameter(64), ...CredentialParameters })
 
+const told = Type.Object({
+  active: Type.Boolean(),
+  iss: Type.Optional(Type.String()),
+  sub: Type.Optional(Type.String()),
+  scope: Type.Optional(Type.String()),
+  acr: Type.Optional(Type.String()),
+  exp: Type.Optional(Type.Integer()),
+  token_type: Type.Optional(Type.String()),
+  cnf: Type.Optional(Type.Object({ jkt: Type.String() }))
+})
+const schema = { body, response: { 200: told } }
+
 /** Introspection endpoint (RFC 7662): a data provider asks what the token that a service brought it is worth. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { settings: { issuer }, keys: { subject: secret } } = app.configuration
 
-  app.post('/introspection', { schema: { body }, config: { audience: 'client' } }, async (request, reply) => {
+  app.post('/introspection', { schema, config: { audience: 'client' } }, async (request, reply) => {
     const client = await request.authenticateClient()
     if (!client.introspection) throw new OAuthError('introspection_not_allowed', 'this client is not registered as a data provider')
     const { token: access_token } = request.body
@@ -25,7 +37,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     if (client.introspection_signed_response_alg === undefined && !asksForJwt(request)) return reply.send(answer)
     const write = await app.jwtsFor(client, 'introspection')
     const jwt = await write({ iss: issuer, aud: client.client_id, iat: app.now(), token_introspection: answer }, 'token-introspection+jwt')
-    return reply.type('application/token-introspection+jwt').send(jwt)
+    return reply.type('application/token-introspection+jwt').send(jwt as never)
   })
 }
 

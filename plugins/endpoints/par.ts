@@ -13,7 +13,7 @@ const schema = {
 
 /** Pushed authorization request endpoint (RFC 9126): the request comes in from the client itself, and goes out sealed. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.post('/par', { schema, config: { audience: 'client' } }, async (request, reply) => {
+  app.post('/par', { schema, config: { audience: 'client', replayable: true } }, async (request, reply) => {
     const proof = await request.readProof()
     const client = await request.authenticateClient()
     if (request.body.request_uri !== undefined) throw new OAuthError('parameter_invalid', 'request_uri: expected none here (RFC 9126 §2.1)')
@@ -21,7 +21,6 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
     const { dpop_jkt = proof?.jkt } = asked.request
     if (proof !== undefined && dpop_jkt !== proof.jkt) throw new OAuthError('proof_invalid', 'DPoP: not by the key that dpop_jkt names')
-    await proof?.spend(client)
     const pushed = { ...asked, request: { ...asked.request, ...(dpop_jkt === undefined ? {} : { dpop_jkt }), pushed: randomBytes(16).toString('base64url') } }
     app.sealLogin(request.newLogin(pushed.request, 'fr'))               // too large for a browser to carry: told now
     const { request_uri_seconds: expires_in } = client

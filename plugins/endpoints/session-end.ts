@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import type { Client } from '../../src/config/load.ts'
+import { longest } from '../../src/config/schema.ts'
 import { loggedOutPage } from '../../src/pages/logged-out.ts'
 import { logOutPage } from '../../src/pages/log-out.ts'
 import { parameter } from '../../src/protocol/authorization-request.ts'
@@ -24,8 +25,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
   app.get('/session/end', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) => {
     const parameters = open('posted', request.query.posted) ?? request.query
-    const logout = await read(request, parameters)
     request.uiLocales = parameters.ui_locales ?? ''
+    const logout = await read(request, parameters)
     const session = await currentSession(request, reply)
     if (session === undefined) return goOn(request, reply.dropSession(), afterwards(logout))
     const known = logout.client !== undefined && logout.sid === clientSessionId(app.configuration.keys.subject, session.sid, logout.client.client_id)
@@ -47,7 +48,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     // made for another session, or too long ago: ask again, unless it has already been done
     if (asked === undefined) return request.sessionHandle() === '' ? goOn(request, reply, {}) : reply.redirect(`${base}/session/end`, 303)
     const logout = await read(request, asked)
-    if (decision === 'stay') return reply.redirect(logout.client === undefined ? `${base}/session/end` : homeOf(logout.client), 303)
+    if (decision === 'stay') return reply.redirect((logout.client && homeOf(logout.client)) ?? `${base}/session/end`, 303)
     const session = await currentSession(request, reply)
     return session === undefined ? goOn(request, reply.dropSession(), afterwards(logout)) : end(request, reply, logout, session)
   })
@@ -89,7 +90,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   /** Ends here first: the cookies and the session, whatever the provider does; then there, if it has a logout and is up. */
   async function end (request: FastifyRequest, reply: FastifyReply, logout: Logout, { sid, person, idp, id_token }: Session) {
     await recorded(reply, Promise.all([
-      app.store.end({ sid }, life_seconds + longestToken),
+      app.store.end({ sid }, life_seconds + longest.access_token_seconds),
       app.store.end({ session: request.sessionHandle() }, life_seconds)
     ]))
     reply.dropSession()
@@ -114,9 +115,10 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const entered = sid === undefined ? [] : await app.store.entered(sid).catch(() => [])
     const clients = entered.filter(other => other.client_id !== client_id).map(other => app.client(other.client_id))
       .filter(other => other !== undefined && other.backchannel_logout_uri === undefined).map(other => other!.title)
+    const home = client && homeOf(client)
     return reply.page(loggedOutPage(request.pageContext(`${base}/session/ended?state=${sealOnward(onward)}`), {
       clients,
-      ...(client === undefined ? {} : { back: { href: homeOf(client), title: client.title } })
+      ...(home === undefined ? {} : { back: { href: home, title: client!.title } })
     }))
   }
 
@@ -131,8 +133,6 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   }
 }
 
-/** Seconds: no access token outlives them. */
-const longestToken = 600
 /** Characters that every proxy takes in an address. */
 const longestAddress = 7000
 

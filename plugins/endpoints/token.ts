@@ -26,24 +26,29 @@ const schema = {
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { issuer } = app.configuration.settings
 
-  app.post('/token', { schema, config: { audience: 'client' } }, async (request, reply) => {
+  app.post('/token', { schema, config: { audience: 'client', replayable: true, endsLogin: true } }, async (request, reply) => {
     const { grant_type, code, redirect_uri, code_verifier } = request.body
     const proof = await request.readProof()
+    const reading = code === undefined ? undefined : app.store.get('code', code)  // while the client proves itself
+    reading?.catch(() => {})
     const client = await request.authenticateClient()
     if (proof === undefined && client.dpop_bound_access_tokens) throw new OAuthError('proof_invalid', 'DPoP: expected, since tokens of this client are bound to a key')
     if (grant_type === undefined) throw new OAuthError('request_malformed', 'grant_type: expected authorization_code')
     if (grant_type !== 'authorization_code') throw new OAuthError('grant_type_unsupported', 'grant_type: expected authorization_code')
     if (code === undefined) throw new OAuthError('request_malformed', 'code: expected')
 
-    const grant = await app.store.get('code', code)
+    const grant = await reading
     if (grant === undefined) throw await spent(client, await app.store.usedBy(code))
     request.loginId = grant.login
     checkGrant(grant, { client_id: client.client_id, redirect_uri, code_verifier, jkt: proof?.jkt })
-    await proof?.spend(client)
-    const write = await app.jwtsFor(client, 'id_token')                  // what could be missing is had before the code is spent
+    const [ended, write] = await Promise.all([
+      app.store.ended(grant.sid),
+      app.jwtsFor(client, 'id_token'),                                   // what could be missing is had before the code is spent
+      proof?.spend(client)
+    ])
+    if (ended) throw new OAuthError('code_invalid', 'code: its session has ended')
 
     const { code_seconds, access_token_seconds, id_token_seconds, id_token_signed_response_alg } = client
-    if (await app.store.ended(grant.sid)) throw new OAuthError('code_invalid', 'code: its session has ended')
     const claim = await app.store.claim(code, {
       client_id: client.client_id,
       token: { ...grant, exp: app.now() + access_token_seconds, ...(proof === undefined ? {} : { jkt: proof.jkt }) },

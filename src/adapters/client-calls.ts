@@ -13,10 +13,10 @@ export interface ClientCallsOptions {
 
 const maximumBytes = 256 * 1024
 
-/** Where no registration may send us: this machine, and what only its own link can reach (metadata services of clouds among them). */
+/** Where no registration may send us: this machine, what only its own link can reach, the metadata services of clouds, and addresses that wrap another. */
 const inward = new BlockList()
-for (const [network, prefix] of [['0.0.0.0', 8], ['127.0.0.0', 8], ['169.254.0.0', 16]] as const) inward.addSubnet(network, prefix, 'ipv4')
-for (const [network, prefix] of [['::', 127], ['fe80::', 10]] as const) inward.addSubnet(network, prefix, 'ipv6')
+for (const [network, prefix] of [['0.0.0.0', 8], ['127.0.0.0', 8], ['169.254.0.0', 16], ['192.0.0.0', 24], ['100.100.100.200', 32]] as const) inward.addSubnet(network, prefix, 'ipv4')
+for (const [network, prefix] of [['::', 96], ['64:ff9b::', 96], ['2002::', 16], ['fe80::', 10], ['fd00:ec2::', 32], ['fd20:ce::', 32]] as const) inward.addSubnet(network, prefix, 'ipv6')
 
 const isInward = (address: string) => inward.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
 
@@ -27,7 +27,7 @@ export function clientCalls ({ lookup = localhostLookup, timeoutMs = 3000, loopb
     if (error === null && found.some(isInward)) return callback(refused(), '', 0)
     callback(error, address as string, family)
   })
-  const agent = new Agent({ connections: 4, pipelining: 1, maxResponseSize: maximumBytes, connect: { lookup: loopback ? lookup : outward, timeout: timeoutMs } })
+  const agent = new Agent({ connections: 64, pipelining: 1, maxResponseSize: maximumBytes, connect: { lookup: loopback ? lookup : outward, timeout: timeoutMs } })
 
   async function call (method: 'GET' | 'POST', address: string, headers: Record<string, string>, body?: string) {
     const { origin, pathname, search, hostname } = new URL(address)

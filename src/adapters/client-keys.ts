@@ -1,4 +1,4 @@
-import { CompactEncrypt, decodeJwt, decodeProtectedHeader, errors, importJWK, type JSONWebKeySet, type JWTHeaderParameters } from 'jose'
+import { CompactEncrypt, errors, importJWK, type JSONWebKeySet } from 'jose'
 import type { ClientKeys } from '../ports.ts'
 import { spelled } from '../protocol/algorithms.ts'
 import { OAuthError } from '../protocol/errors.ts'
@@ -6,7 +6,7 @@ import { publishedKeys } from './published-keys.ts'
 
 /** The keys of one client, registered themselves or by the address where it publishes them. */
 export function clientKeys (fetchKeys: () => Promise<JSONWebKeySet>): ClientKeys {
-  const keys = publishedKeys(fetchKeys)
+  const keys = publishedKeys(sparingly(fetchKeys))
   const unavailable = (cause: unknown) => new OAuthError('client_keys_unavailable', 'the keys of this client cannot be had', { cause })
 
   return {
@@ -14,8 +14,9 @@ export function clientKeys (fetchKeys: () => Promise<JSONWebKeySet>): ClientKeys
 
     async verify (jwt, algorithms) {
       try {
-        await keys.verify(jwt, spelled(algorithms))
-        return { header: decodeProtectedHeader(jwt) as JWTHeaderParameters, claims: decodeJwt(jwt) }
+        const { protectedHeader: header, payload } = await keys.verify(jwt, spelled(algorithms))
+        const claims = claimsOf(payload)
+        return header.crit === undefined && claims !== undefined ? { header, claims } : undefined  // RFC 7797 §7: no unencoded payload
       } catch (error) {
         if (isRefusal(error)) return undefined
         throw unavailable(error)
@@ -30,6 +31,27 @@ export function clientKeys (fetchKeys: () => Promise<JSONWebKeySet>): ClientKeys
       return jwt => new CompactEncrypt(Buffer.from(jwt)).setProtectedHeader(header).encrypt(key)
     }
   }
+}
+
+/** Asks no more often than each second while it fails: anybody may send what a key is needed for. */
+function sparingly<T> (ask: () => Promise<T>) {
+  let failed: { error: unknown, at: number } | undefined
+  return async () => {
+    if (failed !== undefined && performance.now() - failed.at < betweenFailuresMs) throw failed.error
+    try { return await ask() } catch (error) {
+      failed = { error, at: performance.now() }
+      throw error
+    }
+  }
+}
+const betweenFailuresMs = 1000
+
+/** The claims of a JWT, undefined for any other payload. */
+function claimsOf (payload: Uint8Array): Record<string, unknown> | undefined {
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(payload).toString())
+    return typeof claims === 'object' && claims !== null && !Array.isArray(claims) ? claims as Record<string, unknown> : undefined
+  } catch { return undefined }
 }
 
 /** Whether the keys were had, and said no. */

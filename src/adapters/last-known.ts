@@ -1,8 +1,17 @@
+interface Ages {
+  /** milliseconds after which it is asked for again, behind everybody's back */
+  freshMs: number
+  /** milliseconds after which whoever needs it waits for the answer first */
+  oldMs?: number
+}
+
+const anHourMs = 60 * 60 * 1000
+
 /**
- * What was last asked of somebody who may not answer: asked for once at a time, again behind everybody's back when it is no longer fresh. While no other can
- * be had, the last good one serves on.
+ * What was last asked of somebody who may not answer: asked for once at a time, again behind everybody's back when it is no longer fresh, and first of all when
+ * nobody has for an hour. While no other can be had, the last good one serves on.
  */
-export function lastKnown<T> (ask: () => Promise<T>, freshMs: number) {
+export function lastKnown<T> (ask: () => Promise<T>, { freshMs, oldMs = anHourMs }: Ages) {
   let known: { value: T, at: number } | undefined
   let asked: Promise<T> | undefined
 
@@ -20,11 +29,11 @@ export function lastKnown<T> (ask: () => Promise<T>, freshMs: number) {
     current (): Promise<T> {
       if (known === undefined) return renew()
       const last = known
-      if (performance.now() - last.at >= freshMs) {
-        last.at = performance.now()                                    // not at each call, should it not be had
-        renew().catch(() => {})
-      }
-      return Promise.resolve(last.value)
+      const age = performance.now() - last.at
+      if (age < freshMs) return Promise.resolve(last.value)
+      last.at = performance.now()                                      // not at each call, should it not be had
+      const renewed = renew().catch(() => last.value)
+      return age < oldMs ? Promise.resolve(last.value) : renewed
     }
   }
 }

@@ -41,7 +41,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
   })
   const fetch = fetchOver(agent, options.timeout_ms)
   const keys = publishedKeys(fetchKeys)
-  const { current: configured } = lastKnown(() => configure(options, fetch), freshMs)
+  const { current: configured } = lastKnown(() => configure(options, fetch), { freshMs })
 
   return {
     available: () => true,
@@ -103,7 +103,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
     const type = /^application\/(json|jwt)\b/.exec(answer.headers.get('content-type') ?? '')?.[1]
     if (type === undefined) throw new OAuthError('provider_unavailable', notAsExpected)
     if (type !== (alg === undefined ? 'json' : 'jwt')) throw new OAuthError('provider_answer_invalid', `the identity provider's userinfo is not ${alg === undefined ? 'JSON' : 'a JWT'}`)
-    const claims = parsed(alg === undefined ? await answer.text() : Buffer.from(await keys.verify(await answer.text(), [alg])).toString())
+    const claims = parsed(alg === undefined ? await answer.text() : Buffer.from((await keys.verify(await answer.text(), [alg])).payload).toString())
     if (alg === undefined) return claims
     if (claims.iss !== undefined && claims.iss !== options.issuer) throw new OAuthError('provider_answer_invalid', 'iss: userinfo is not of this identity provider')
     if (claims.aud !== undefined && ![claims.aud].flat().includes(options.client_id)) throw new OAuthError('provider_answer_invalid', 'aud: userinfo is not for us')

@@ -1,4 +1,4 @@
-import { compactVerify, createLocalJWKSet, errors, type JSONWebKeySet, type JWK } from 'jose'
+import { compactVerify, createLocalJWKSet, errors, type CompactVerifyResult, type JSONWebKeySet, type JWK } from 'jose'
 import type { Encryption } from '../protocol/algorithms.ts'
 import { lastKnown } from './last-known.ts'
 
@@ -10,7 +10,7 @@ const betweenForcedMs = 30 * 1000
  * seconds, for a key that nobody knows.
  */
 export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
-  const keys = lastKnown(async () => { const jwks = await fetchKeys(); return { jwks, find: finderOf(jwks) } }, freshMs)
+  const keys = lastKnown(async () => { const jwks = await fetchKeys(); return { jwks, find: finderOf(jwks) } }, { freshMs })
   let forcedAt = -Infinity
 
   /** Asks at once for keys that may have changed, unless it was just done. */
@@ -25,8 +25,8 @@ export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
     async prefetch (): Promise<void> { await keys.current() },
 
     /** What a JWS by one of these keys, and one of these algorithms only, says; of several that fit its header names one (OpenID Connect Core §10.1). @throws {errors.JOSEError} */
-    async verify (jws: string, algorithms: readonly string[]): Promise<Uint8Array> {
-      const look = async () => (await compactVerify(jws, (await keys.current()).find, { algorithms: [...algorithms] })).payload
+    async verify (jws: string, algorithms: readonly string[]): Promise<CompactVerifyResult> {
+      const look = async () => compactVerify(jws, (await keys.current()).find, { algorithms: [...algorithms] })
       try { return await look() } catch (error) {
         if (!(error instanceof errors.JWKSNoMatchingKey)) throw error
         await force()
@@ -36,7 +36,10 @@ export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
 
     /** The key to encrypt with, undefined when none of them is for that. */
     async encryptionKey (alg: Encryption['alg']): Promise<JWK | undefined> {
-      const find = async () => (await keys.current()).jwks.keys.find(jwk => encrypts(jwk, alg))
+      const find = async () => {
+        const able = (await keys.current()).jwks.keys.filter(jwk => encrypts(jwk, alg))
+        return able.find(({ use }) => use === 'enc') ?? able[0]
+      }
       return await find() ?? force().then(find)
     }
   }
@@ -51,7 +54,10 @@ function finderOf (jwks: JSONWebKeySet) {
 /** EdDSA over Ed25519 has two names (RFC 8037 §3.1, RFC 9864 §2.2): a key that is registered under one is found by the other. */
 const byEitherName = ({ alg, ...jwk }: JWK): JWK => jwk.kty === 'OKP' || alg === undefined ? jwk : { ...jwk, alg }
 
+/** Characters of the modulus of an RSA key of 2,048 bits. */
+const lengthOf2048 = 342
+
 /** Whether a public key may wrap or agree on a key by this algorithm (RFC 7517 §4.2, §4.4, RFC 7518 §4). */
-export const encrypts = ({ kty, crv = '', use = 'enc', alg: own }: JWK, alg: Encryption['alg']) =>
+export const encrypts = ({ kty, crv = '', n = '', use = 'enc', alg: own }: JWK, alg: Encryption['alg']) =>
   use === 'enc' && (own === undefined || own === alg) &&
-  (alg === 'RSA-OAEP-256' ? kty === 'RSA' : (kty === 'EC' && ['P-256', 'P-384', 'P-521'].includes(crv)) || (kty === 'OKP' && crv === 'X25519'))
+  (alg === 'RSA-OAEP-256' ? kty === 'RSA' && n.length >= lengthOf2048 : (kty === 'EC' && ['P-256', 'P-384', 'P-521'].includes(crv)) || (kty === 'OKP' && crv === 'X25519'))

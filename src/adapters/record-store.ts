@@ -75,8 +75,8 @@ export function recordStore (cells: Cells, { site }: { site: string }): Store {
 
     async ended (sid, { patienceMs } = {}) { return await within(patienceMs, cells.get(nameOf('ended', sid))) !== null },
 
-    async once (said, seconds, { patienceMs } = {}) {
-      const mark = randomUUID()                                         // so that a write sent again knows itself
+    async once (said, seconds, { patienceMs, by = randomUUID() } = {}) {
+      const mark = digestOf(by)                                         // so that a write sent again knows itself
       const before = await within(patienceMs, cells.swapNew(nameOf('once', said), mark, seconds))
       return before === null || before === mark
     },

@@ -72,6 +72,7 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
     for (const name of ['jwks_uri', 'backchannel_logout_uri'] as const) if (client[name] !== undefined) secure(file, `/${name}`, client[name])
     if (client.redirect_uris.length === 0 && !client.introspection) say(file, '/redirect_uris', 'expected one at least')
     if (isPublic && client.introspection) say(file, '/introspection', 'a public client is no data provider')
+    if (client.introspection && client.scopes.every(scope => scope === 'openid')) say(file, '/scopes', 'expected one beyond openid: what a data provider shares with no token it learns nothing of')
     if (isPublic && !client.require_pkce) say(file, '/require_pkce', 'expected true for a public client')
     if (isPublic && client.acr_values.some(level => level !== levels[0])) say(file, '/acr_values', `a public client has the lowest level only: expected [${levels[0]}]`)
   }
@@ -95,7 +96,8 @@ function faultsOfKeys (client: Client, signs: ReadonlySet<SigningAlgorithm>): Fa
   jwks?.keys.forEach((jwk, at) => { if (!isPublicKey(jwk)) faults.push([`/jwks/keys/${at}`, 'expected a public key, RSA with 2048 bits or more, EC or Ed25519 or X25519']) })
 
   const uses = { token_endpoint_auth_method: client.token_endpoint_auth_method === 'private_key_jwt', request_object_signing_alg: client.request_object_signing_alg !== undefined, require_signed_request_object: client.require_signed_request_object }
-  for (const [name, used] of Object.entries(uses)) if (used && none) faults.push([`/${name}`, 'expected jwks or jwks_uri beside it'])
+  const signing = jwks === undefined || jwks.keys.some(({ kty, crv = '', use = 'sig' }) => use === 'sig' && (kty === 'RSA' || crv === 'P-256' || crv === 'Ed25519'))
+  for (const [name, used] of Object.entries(uses)) if (used && (none || !signing)) faults.push([`/${name}`, 'expected a key that signs in jwks, or jwks_uri'])
   for (const purpose of ['id_token', 'userinfo', 'introspection'] as const) {
     const signed = client[`${purpose}_signed_response_alg`]
     if (signed !== undefined && signs.size > 0 && !signs.has(signed)) faults.push([`/${purpose}_signed_response_alg`, `expected a signing key for ${signed} among our keys`])
@@ -112,6 +114,7 @@ function faultsOfProfile (client: Client): Fault[] {
   const faults: Fault[] = []
   if (client.token_endpoint_auth_method !== 'private_key_jwt') faults.push(['/token_endpoint_auth_method', 'expected private_key_jwt for fapi2'])
   if (!client.require_pkce) faults.push(['/require_pkce', 'expected true for fapi2'])
+  if (client.introspection && client.introspection_signed_response_alg === undefined) faults.push(['/introspection_signed_response_alg', 'expected for fapi2'])
   if (client.request_uri_seconds >= 600) faults.push(['/request_uri_seconds', 'expected less than 600 for fapi2'])
   for (const name of ['token_endpoint_auth_signing_alg', 'id_token_signed_response_alg', 'userinfo_signed_response_alg', 'request_object_signing_alg', 'introspection_signed_response_alg'] as const) {
     const alg = client[name]

@@ -23,6 +23,9 @@ const signedBy = (description: string, more = {}) => oneOf(description, [...sign
 const encryptedBy = (description: string) => Type.Optional(oneOf(description, [...encryptionAlgorithms]))
 const encryptedWith = (description: string) => oneOf(description, [...contentEncryptions], { default: 'A256GCM' })
 
+/** Seconds that no setting goes beyond. */
+export const longest = { access_token_seconds: 600, request_uri_seconds: 600 } as const
+
 const claimsOfIdentities = [...identityClaims]
 const knownScopes = Object.keys(scopeClaims)
 
@@ -90,7 +93,7 @@ export const Client = Type.Object({
   request_object_signing_alg: Type.Optional(signedBy('the only signature accepted on its request objects (RFC 9101)')),
   require_signed_request_object: Type.Boolean({ description: 'requests without a signed request object are refused', default: false }),
   require_pushed_authorization_requests: Type.Boolean({ description: 'requests that were not pushed (RFC 9126) are refused; always so with `fapi2`', default: false }),
-  request_uri_seconds: seconds('life of a pushed request', 60, 600),
+  request_uri_seconds: seconds('life of a pushed request', 60, longest.request_uri_seconds),
   dpop_bound_access_tokens: Type.Boolean({ description: 'token requests without a DPoP proof (RFC 9449) are refused; always so with `fapi2`', default: false }),
   introspection: Type.Boolean({ description: 'this is a data provider: it may ask /introspection what a token of a service is worth, within its own scopes', default: false }),
   introspection_signed_response_alg: Type.Optional(signedBy('introspection is a JWT, signed so (RFC 9701 §6); by the Accept header unless set')),
@@ -105,7 +108,7 @@ export const Client = Type.Object({
   }),
   idp_hints: list('providers that `idp_hint` may name', { default: [] }),
   code_seconds: seconds('life of a code', 30, 60),
-  access_token_seconds: seconds('life of an access token', 60, 600),
+  access_token_seconds: seconds('life of an access token', 60, longest.access_token_seconds),
   id_token_seconds: seconds('life of an ID Token', 60, 3600)
 }, closed)
 

@@ -4,8 +4,12 @@
 export const signingAlgorithms = ['RS256', 'ES256', 'PS256', 'EdDSA'] as const
 export type SigningAlgorithm = typeof signingAlgorithms[number]
 
-/** With which a FAPI 2.0 client and we sign, and DPoP proofs are signed (FAPI 2.0 Security Profile §5.4.1). */
+/** With which a FAPI 2.0 client signs, and we for it, and every DPoP proof is signed (FAPI 2.0 Security Profile §5.4.1). */
 export const strictAlgorithms = ['PS256', 'ES256', 'EdDSA'] as const satisfies SigningAlgorithm[]
+
+/** Those that a client may sign with: the registered one, else those of its profile. */
+export const acceptedAlgorithms = (profile: 'standard' | 'fapi2', registered: SigningAlgorithm | undefined): readonly SigningAlgorithm[] =>
+  registered === undefined ? profile === 'fapi2' ? strictAlgorithms : signingAlgorithms : [registered]
 
 /** With which we encrypt for a client: how the key is wrapped or agreed on, and the content encrypted. */
 export const encryptionAlgorithms = ['RSA-OAEP-256', 'ECDH-ES'] as const

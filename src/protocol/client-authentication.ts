@@ -2,7 +2,8 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { decodeJwt } from 'jose'
 import { parameter } from './authorization-request.ts'
 import { OAuthError } from './errors.ts'
-import { clockTolerance } from './clock.ts'
+import { faultOfTimes, isOfKind } from './jwt.ts'
+import { clientClockTolerance, replicaClockTolerance } from './clock.ts'
 
 /** What a client may prove itself by in a form (RFC 6749 §2.3.1, RFC 7521 §4.2). */
 export const CredentialParameters = {
@@ -96,22 +97,19 @@ interface Expected {
 const longestAssertion = 300
 
 /**
- * Checks the claims of a client assertion whose signature was verified (RFC 7523 §3); gives its `jti` and its end, so that it is used once.
+ * Checks the claims of a client assertion whose signature was verified (RFC 7523 §3); gives its `jti` and the seconds for which it is to be remembered, so that it is used once.
  * @throws {OAuthError} client_authentication_failed
  */
 export function checkAssertion ({ typ }: { typ?: unknown }, claims: Record<string, unknown>, { client_id, audiences, oneAudience, now }: Expected) {
-  const { iss, sub, aud, exp, nbf, iat, jti } = claims
+  const { iss, sub, aud, exp, jti } = claims
   const wrong = (message: string) => refused(`client_assertion: ${message}`)
-  if (typ !== undefined && !/^(application\/)?(client-authentication\+jwt|jwt)$/i.test(String(typ))) throw wrong('typ: expected client-authentication+jwt')
+  if (!isOfKind(typ, 'client-authentication+jwt')) throw wrong('typ: expected client-authentication+jwt')
   if (iss !== client_id || sub !== client_id) throw wrong('iss and sub: expected the client_id')
   if (oneAudience && typeof aud !== 'string') throw wrong('aud: expected our issuer, as one string')
   const named = [aud].flat()
   if (named.length === 0 || !named.every(name => audiences.includes(name as string))) throw wrong('aud: expected our issuer')
-  if (typeof exp !== 'number' || exp <= now - clockTolerance) throw wrong('exp: expected, in the future')
-  if (exp > now + longestAssertion + clockTolerance) throw wrong('exp: expected at most 5 minutes ahead')
-  for (const [name, time] of Object.entries({ nbf, iat })) {
-    if (time !== undefined && !(typeof time === 'number' && time <= now + clockTolerance)) throw wrong(`${name}: in the future`)
-  }
+  const fault = faultOfTimes(claims, { now, mustExpire: true, longestSeconds: longestAssertion })
+  if (fault !== undefined) throw wrong(fault)
   if (typeof jti !== 'string' || jti === '' || jti.length > 256) throw wrong('jti: expected, 256 characters at most')
-  return { jti, exp: exp + clockTolerance }
+  return { jti, seconds: Math.ceil(Number(exp) - now) + clientClockTolerance + replicaClockTolerance }
 }

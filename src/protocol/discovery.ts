@@ -1,4 +1,4 @@
-import { contentEncryptions, encryptionAlgorithms, signingAlgorithms, spelled, type SigningAlgorithm } from './algorithms.ts'
+import { contentEncryptions, encryptionAlgorithms, signingAlgorithms, spelled, strictAlgorithms, type SigningAlgorithm } from './algorithms.ts'
 import { promptValues } from './authorization-request.ts'
 import { knownClaims, scopeClaims } from './claims.ts'
 
@@ -35,7 +35,7 @@ export function discoveryDocument ({ issuer, acr_values, signs }: Capable) {
     grant_types_supported: ['authorization_code'],
     code_challenge_methods_supported: ['S256'],
     prompt_values_supported: promptValues,
-    display_values_supported: ['page', 'popup', 'touch', 'wap'],
+    display_values_supported: ['page', 'popup', 'touch'],
     ui_locales_supported: ['fr', 'en'],
     request_parameter_supported: true,
     request_object_signing_alg_values_supported: accepted,
@@ -48,7 +48,7 @@ export function discoveryDocument ({ issuer, acr_values, signs }: Capable) {
     introspection_endpoint_auth_signing_alg_values_supported: accepted,
     revocation_endpoint_auth_methods_supported: [...confidential, 'none'],
     revocation_endpoint_auth_signing_alg_values_supported: accepted,
-    dpop_signing_alg_values_supported: accepted,
+    dpop_signing_alg_values_supported: spelled(strictAlgorithms),
     id_token_signing_alg_values_supported: signs,
     id_token_encryption_alg_values_supported: encryptionAlgorithms,
     id_token_encryption_enc_values_supported: contentEncryptions,

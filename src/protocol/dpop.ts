@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { clockTolerance } from './clock.ts'
+import type { JWK } from 'jose'
+import { clientClockTolerance, replicaClockTolerance } from './clock.ts'
 
 /** A request that a DPoP proof is for. */
 export interface ProvedRequest {
@@ -14,15 +15,18 @@ export interface ProvedRequest {
 
 /** Seconds: a proof is not older. */
 const oldestProof = 300
-/** Seconds for which a proof that was used is remembered. */
-export const proofSeconds = oldestProof + 2 * clockTolerance
+/** Seconds for which a proof that was used is remembered: longer than any replica accepts it. */
+export const proofSeconds = oldestProof + 2 * clientClockTolerance + replicaClockTolerance
+
+/** Whether the key of a proof costs what keys cost: RSA of at most 4,096 bits with the usual exponent (a verification's price is its sender's choice otherwise). */
+export const isOrdinaryKey = (jwk: JWK | undefined): jwk is JWK => typeof jwk === 'object' && jwk !== null && (jwk.kty !== 'RSA' || (jwk.e === 'AQAB' && typeof jwk.n === 'string' && jwk.n.length <= 683))
 
 /** What is wrong with the claims of a DPoP proof whose signature was verified (RFC 9449 §4.3), undefined for nothing; its nonce is looked at elsewhere. */
 export function faultOfProof ({ htm, htu, iat, jti, ath }: Record<string, unknown>, { method, url, now, access_token }: ProvedRequest): string | undefined {
   if (typeof jti !== 'string' || jti === '' || jti.length > 256) return 'jti: expected, 256 characters at most'
   if (htm !== method) return `htm: expected ${method}`
   if (withoutQuery(htu) !== url) return `htu: expected ${url}`
-  if (typeof iat !== 'number' || iat < now - oldestProof || iat > now + clockTolerance) return 'iat: expected the present time'
+  if (typeof iat !== 'number' || iat < now - oldestProof || iat > now + clientClockTolerance) return 'iat: expected the present time'
   if (access_token !== undefined && ath !== createHash('sha256').update(access_token).digest('base64url')) return 'ath: expected the hash of the access token'
   return undefined
 }

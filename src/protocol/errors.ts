@@ -69,7 +69,7 @@ export const failures = {
   proof_nonce_required: { error: 'use_dpop_nonce', status: 400, citizen: 'D12', page: 'unexpected' },
   token_proof_invalid: { error: 'invalid_dpop_proof', status: 401, citizen: 'D13', page: 'unexpected' },
   token_proof_nonce_required: { error: 'use_dpop_nonce', status: 401, citizen: 'D14', page: 'unexpected' },
-  token_of_another_client: { error: 'unauthorized_client', status: 403, citizen: 'D15', page: 'unexpected', security: true },
+  token_of_another_client: { error: 'unauthorized_client', status: 400, citizen: 'D15', page: 'unexpected', security: true },
   introspection_not_allowed: { error: 'unauthorized_client', status: 403, citizen: 'D16', page: 'unexpected', security: true },
 
   // logout

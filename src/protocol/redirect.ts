@@ -5,5 +5,7 @@ export function withParameters (address: string, parameters: Record<string, stri
   return `${address}${address.includes('?') ? '&' : '?'}${added}`
 }
 
-/** Where a service begins: its home page, else the origin of its address. */
-export const homeOf = ({ client_uri, redirect_uris }: { client_uri?: string | undefined, redirect_uris: readonly string[] }) => client_uri ?? `${new URL(redirect_uris[0]!).origin}/`
+/** Where a service begins: its home page, else the origin of its address; undefined for a data provider that has neither. */
+export function homeOf ({ client_uri, redirect_uris: [address] }: { client_uri?: string | undefined, redirect_uris: readonly string[] }) {
+  return client_uri ?? (address === undefined ? undefined : `${new URL(address).origin}/`)
+}

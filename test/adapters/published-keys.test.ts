@@ -21,7 +21,7 @@ function desk () {
   return {
     state,
     /** A token by the provider's key, unless another is given, looked at. */
-    look: async (key = state.key) => JSON.parse(Buffer.from(await verify(await signedBy(key, { sub: 's' }), ['ES256'])).toString()),
+    look: async (key = state.key) => JSON.parse(Buffer.from((await verify(await signedBy(key, { sub: 's' }), ['ES256'])).payload).toString()),
     verify
   }
 }
