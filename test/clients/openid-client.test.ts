@@ -179,7 +179,10 @@ t.test('a service by openid-client', async t => {
   t.teardown(() => dispatcher.destroy())
   const parties = await Promise.all(ways.map(async (way, at) => {
     const party = await openParty(t, `way-${at}`, way.registration)
-    if (way.publishes !== undefined) party.registration['jwks_uri'] = `${party.url}/jwks`
+    if (way.publishes !== undefined) {
+      party.registration['jwks_uri'] = `${party.url}/jwks`
+      party.serve((_request, response) => response.end(JSON.stringify({ keys: way.publishes })))  // the gateway asks as it starts
+    }
     return { way, party }
   }))
   const asking = agencies.map((way, at) => ({ way, party: registerParty(t, `agency-${at}`, 'http://agency.localhost', { redirect_uris: [], introspection: true, scopes: ['openid', 'email'], ...way.registration }) }))
