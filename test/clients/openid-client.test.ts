@@ -6,6 +6,7 @@ import * as openid from 'openid-client'
 import t, { type Test } from 'tap'
 import { Agent, fetch } from 'undici'
 import { startGateway } from '../support/gateway.ts'
+import { startCluster } from '../support/redis.ts'
 import { createLookup } from '../world/lookup.ts'
 import { leftProvider, logIn, openBrowser, openParty, paragraph, registerParty, type Party } from './party.ts'
 
@@ -174,9 +175,21 @@ const refusals: Array<{ title: string, of: string, without: Partial<Way>, error:
   { title: 'a token request without proof', of: 'with tokens bound by DPoP (RFC 9449), whose nonce it learns on the way', without: { proves: false }, error: 'invalid_dpop_proof' }
 ]
 
+const dispatcher = new Agent({ connect: { lookup: createLookup('localhost') } })
+t.teardown(() => dispatcher.destroy())
+
+t.test('by FAPI 2.0 a login costs at most twenty commands of Redis', async t => {
+  const cluster = await startCluster(t, { primaries: 3 })
+  const way = ways.find(({ registration }) => registration?.['profile'] === 'fapi2')!
+  const party = await openParty(t, 'fapi', way.registration)
+  const { issuer } = await startGateway(t, { redis: cluster.urls, overrides: { clients: { fapi: party.registration } } })
+  serve(party, await discover(issuer, party, way), way)
+  const before = await cluster.commandCount()
+  t.ok((await logIn(openBrowser(t), `${party.url}/login`)).has('greeting'))
+  t.equal(await cluster.commandCount() - before, 16)
+})
+
 t.test('a service by openid-client', async t => {
-  const dispatcher = new Agent({ connect: { lookup: createLookup('localhost') } })
-  t.teardown(() => dispatcher.destroy())
   const parties = await Promise.all(ways.map(async (way, at) => {
     const party = await openParty(t, `way-${at}`, way.registration)
     if (way.publishes !== undefined) {
@@ -192,7 +205,7 @@ t.test('a service by openid-client', async t => {
     t.test(`${title} is refused where the registration demands it, and it is told so`, async t => {
       const { way, party } = parties.find(({ way }) => way.title === of)!
       const lacking = { ...way, ...without }
-      serve(party, await discover(party, lacking), lacking)
+      serve(party, await discover(issuer, party, lacking), lacking)
       const browser = openBrowser(t)
       let page = await browser.get(`${party.url}/login`)
       if (page.links.includes('idp-vitalys')) page = await logIn(browser, page)
@@ -202,7 +215,7 @@ t.test('a service by openid-client', async t => {
 
   for (const { way, party } of parties) {
     t.test(way.title, async t => {
-      const went = serve(party, await discover(party, way), way)
+      const went = serve(party, await discover(issuer, party, way), way)
       const browser = openBrowser(t)
       let page = await logIn(browser, `${party.url}/login`)
       if (way.parameters?.['response_mode'] === 'form_post') page = await browser.submit(page.forms[0]!)
@@ -217,12 +230,12 @@ t.test('a service by openid-client', async t => {
   for (const { way, party } of asking) {
     t.test(`an agency learns of a token it was given, ${way.title}, and no more once the service revokes it (RFC 7009)`, async t => {
       const service = parties[0]!
-      const configuration = await discover(service.party, service.way)
+      const configuration = await discover(issuer, service.party, service.way)
       const went = serve(service.party, configuration, service.way)
       await logIn(openBrowser(t), `${service.party.url}/login`)
       const { access_token } = went.tokens!
 
-      const agency = await discover(party, way)
+      const agency = await discover(issuer, party, way)
       const calls = observe(agency)
       const told = await openid.tokenIntrospection(agency, access_token)
       t.match(told, { active: true, iss: issuer, acr: 'eidas1', scope: 'openid email' })
@@ -233,14 +246,14 @@ t.test('a service by openid-client', async t => {
       await t.rejects(openid.fetchUserInfo(configuration, access_token, openid.skipSubjectCheck), { name: 'WWWAuthenticateChallengeError' })
     })
   }
-
-  async function discover ({ client_id, client_secret }: Party, { metadata = {}, authentication = openid.ClientSecretBasic, execute = [] }: Way) {
-    return openid.discovery(new URL(issuer), client_id, metadata, authentication(client_secret), {
-      [openid.customFetch]: (address, options) => fetch(address, { ...options, dispatcher } as Parameters<typeof fetch>[1]) as unknown as Promise<Response>,
-      execute: [openid.enableNonRepudiationChecks, openid.allowInsecureRequests, ...execute]
-    })
-  }
 })
+
+async function discover (issuer: string, { client_id, client_secret }: Party, { metadata = {}, authentication = openid.ClientSecretBasic, execute = [] }: Way) {
+  return openid.discovery(new URL(issuer), client_id, metadata, authentication(client_secret), {
+    [openid.customFetch]: (address, options) => fetch(address, { ...options, dispatcher } as Parameters<typeof fetch>[1]) as unknown as Promise<Response>,
+    execute: [openid.enableNonRepudiationChecks, openid.allowInsecureRequests, ...execute]
+  })
+}
 
 type Opened = Awaited<ReturnType<typeof openParty>>
 
