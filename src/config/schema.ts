@@ -82,7 +82,7 @@ export const Client = Type.Object({
   token_endpoint_auth_method: oneOf('OpenID Connect Core §9; `none` is for public clients', ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'], { default: 'client_secret_basic' }),
   token_endpoint_auth_signing_alg: Type.Optional(signedBy('the only signature accepted on its assertions (private_key_jwt)')),
   client_secrets: listOf('secrets in force at a time', Type.Object({ file: file('the secret') }, closed), { maxItems: 4, default: [] }),
-  jwks: Type.Optional(Type.Object({ keys: Type.Array(Type.Object({ kty: Type.Enum(['RSA', 'EC', 'OKP']) }, { description: 'a public JWK' }), { minItems: 1, maxItems: 16 }) }, { description: 'its public keys, several in force at a time (RFC 7517 §5)', ...closed })),
+  jwks: Type.Optional(Type.Object({ keys: Type.Array(Type.Object({ kty: Type.Enum(['RSA', 'EC', 'OKP'], { description: 'key type' }) }, { description: 'a public JWK' }), { minItems: 1, maxItems: 16 }) }, { description: 'its public keys, several in force at a time (RFC 7517 §5)', ...closed })),
   jwks_uri: Type.Optional(url('where it publishes its public keys instead')),
   id_token_signed_response_alg: signedBy('signature of ID Tokens and logout tokens; RS256 is what plain clients expect, ES256 is recommended', { default: 'RS256' }),
   id_token_encrypted_response_alg: encryptedBy('encryption of the key of ID Tokens and logout tokens; not encrypted unless set'),
