@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Client } from '../src/config/load.ts'
 import { acceptedAlgorithms } from '../src/protocol/algorithms.ts'
-import { AuthorizationParameters, checkAuthorizationRequest, checkClientAndAddress, pushedUri, responseMode, type PushedRequest } from '../src/protocol/authorization-request.ts'
+import { AuthorizationParameters, checkAuthorizationRequest, checkClientAndAddress, longestState, pushedUri, responseMode, type PushedRequest } from '../src/protocol/authorization-request.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
 import { parametersWithin } from '../src/protocol/request-object.ts'
 import { patienceMs, unlessAway } from './store.ts'
@@ -61,7 +61,7 @@ export default fp(async app => {
 
   function answerTo (request: FastifyRequest, { redirect_uri, state, response_mode }: AuthorizationParameters) {
     const mode = responseMode(response_mode)
-    request.returnAddress = { redirect_uri: redirect_uri!, ...(typeof state === 'string' ? { state } : {}), ...(mode === undefined ? {} : { response_mode: mode }) }
+    request.returnAddress = { redirect_uri: redirect_uri!, ...(typeof state === 'string' && state.length <= longestState ? { state } : {}), ...(mode === undefined ? {} : { response_mode: mode }) }
   }
 
   /** The parameters within a request object, signed by its client (RFC 9101 §6). */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import fp from 'fastify-plugin'
+import pLimit, { type LimitFunction } from 'p-limit'
 import type { Client } from '../src/config/load.ts'
 import { logoutTokenClaims } from '../src/protocol/logout.ts'
 import { clientSessionId, pairwiseSubject } from '../src/protocol/subject.ts'
@@ -17,7 +18,7 @@ declare module 'fastify' {
 /** Milliseconds before each try. */
 const tries = [0, 1000, 4000]
 /** Calls to one client at a time: one that hangs holds up nobody else's. */
-const mostAtOnce = 256
+const mostAtOnce = 64
 /** Clients still to be told, in all; what comes on top is dropped, and counted. */
 const mostWaiting = 10_000
 /** Milliseconds that a replica that is going waits for those still to be told. */
@@ -27,7 +28,7 @@ const drainMs = 15_000
 export default fp(async app => {
   const { settings: { issuer }, keys: { subject: secret } } = app.configuration
   const sessions = new Set<Promise<void>>()
-  const calling = new Map<string, number>()
+  const limits = new Map<string, LimitFunction>()
   let waiting = 0
 
   app.decorate('tellLogout', session => {
@@ -54,7 +55,7 @@ export default fp(async app => {
     waiting++
     for (const delayMs of outcome === 'failed' ? tries : []) {
       await wait(delayMs)
-      outcome = await deliver(client, about).catch((cause: unknown): Delivery => {
+      outcome = await inTurn(client.client_id)(deliver, client, about).catch((cause: unknown): Delivery => {
         app.log.info({ client_id: client.client_id, err: cause }, 'back-channel logout')
         return 'failed'
       })
@@ -65,26 +66,23 @@ export default fp(async app => {
     if (outcome !== 'delivered') app.log.warn({ client_id: client.client_id, outcome }, 'back-channel logout')
   }
 
-  /** One try: 200 and 204 say that it is done, 400 that it never will be (§2.8). */
-  async function deliver (client: Client, about: { sub: string, sid: string, jti: string }): Promise<Delivery> {
-    const { client_id, backchannel_logout_uri } = client
-    const others = calling.get(client_id) ?? 0
-    if (others >= mostAtOnce) return 'failed'
-    calling.set(client_id, others + 1)
-    try {
-      const write = await app.jwtsFor(client, 'id_token')
-      const logout_token = await write(logoutTokenClaims({ issuer, client_id, now: app.now(), ...about }), 'logout+jwt')
-      const status = await app.clientCalls.post(backchannel_logout_uri!, { logout_token })
-      if (status === 200 || status === 204) return 'delivered'
-      return status === 400 ? 'refused' : 'failed'
-    } finally {
-      const left = calling.get(client_id)! - 1
-      if (left > 0) calling.set(client_id, left)
-      else calling.delete(client_id)
-    }
+  function inTurn (client_id: string) {
+    const limit = limits.get(client_id) ?? pLimit(mostAtOnce)
+    limits.set(client_id, limit)
+    return limit
   }
 
-  app.addHook('preClose', async () => {
+  /** One try: 200 and 204 say that it is done, 400 that it never will be (§2.8). */
+  async function deliver (client: Client, about: { sub: string, sid: string, jti: string }): Promise<Delivery> {
+    const write = await app.jwtsFor(client, 'id_token')
+    const logout_token = await write(logoutTokenClaims({ issuer, client_id: client.client_id, now: app.now(), ...about }), 'logout+jwt')
+    const status = await app.clientCalls.post(client.backchannel_logout_uri!, { logout_token })
+    if (status === 200 || status === 204) return 'delivered'
+    return status === 400 ? 'refused' : 'failed'
+  }
+
+  // when no request is under way any more, and before the store closes
+  app.addHook('onClose', async () => {
     const late = wait(drainMs, 'late', { ref: false })
     while (sessions.size > 0 && await Promise.race([Promise.all(sessions), late]) !== 'late');
   })

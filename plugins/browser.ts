@@ -1,6 +1,6 @@
 import cookie from '@fastify/cookie'
 import { createHash, randomBytes } from 'node:crypto'
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Client } from '../src/config/load.ts'
 import type { AuthorizationRequest } from '../src/protocol/authorization-request.ts'
@@ -117,16 +117,25 @@ export default fp(async app => {
     return this.setCookie(name, sealed, { ...attributes, maxAge: exp - app.now() })
   })
 
+  /** The cookies of logins that this request brought, by names that a cookie can have: any other could not be taken away either. */
+  const loginCookies = ({ cookies }: FastifyRequest) => Object.entries(cookies)
+    .filter((entry): entry is [string, string] => entry[0].startsWith(loginPrefix) && /^[\w-]+$/.test(entry[0]))
+    .map(([name, value]) => ({ name, bytes: name.length + value.length, opened: app.sealer.open('login', name, value) }))
+
+  /** Takes cookies away; of a great many, which no browser of a citizen has, the first: an answer's headers have a limit, too. */
+  const clear = (reply: FastifyReply, cookies: Array<{ name: string }>) => {
+    for (const { name } of cookies.slice(0, limit.cookiesCleared)) reply.clearCookie(name, attributes)
+  }
+
   /** All login cookies together have a limit, as headers have; the oldest goes first, before it those that are finished, and first what is not ours. */
   function makeRoom (reply: FastifyReply, kept: { name: string, bytes: number }, identityBytes: number) {
-    const others = Object.entries(reply.request.cookies).filter((entry): entry is [string, string] => entry[0].startsWith(loginPrefix) && entry[0] !== kept.name)
-      .map(([name, value]) => ({ name, bytes: name.length + value.length, opened: app.sealer.open('login', name, value) }))
+    const others = loginCookies(reply.request).filter(({ name }) => name !== kept.name)
       .sort((a, b) => Number(a.opened?.record.done ?? 0) - Number(b.opened?.record.done ?? 0) || (b.opened?.exp ?? 0) - (a.opened?.exp ?? 0))
     let room = limit.allCookies - kept.name.length - kept.bytes - identityBytes
-    for (const { name, bytes, opened } of others) {
+    clear(reply, others.filter(({ bytes, opened }) => {
       if (opened !== undefined) room -= bytes
-      if (room < 0 || opened === undefined) reply.clearCookie(name, attributes)
-    }
+      return room < 0 || opened === undefined
+    }))
   }
 
   app.decorateReply('keepIdentification', async function (login, identification) {
@@ -162,7 +171,7 @@ export default fp(async app => {
   app.decorateRequest('sessionHandle', function () { return this.cookies[sessionCookie] ?? '' })
   app.decorateReply('keepSession', function (handle) { return this.setCookie(sessionCookie, handle, attributes) })
   app.decorateReply('dropSession', function () {
-    for (const name of Object.keys(this.request.cookies)) if (name.startsWith(loginPrefix)) this.clearCookie(name, attributes)
+    clear(this, loginCookies(this.request).sort((a, b) => Number(b.opened !== undefined) - Number(a.opened !== undefined)))
     return this.clearCookie(sessionCookie, attributes).clearCookie(identityCookie, attributes)
   })
 

@@ -71,11 +71,13 @@ export const life = {
   nonce: 5 * 60
 } as const
 
-/** Limits in bytes, as sent. */
+/** Limits in bytes, as sent, where nothing else is said. */
 export const limit = {
   loginCookie: 1200,
   /** of a request that its client pushed */
   pushedLoginCookie: 2400,
   identityCookie: 3000,
-  allCookies: 6000
+  allCookies: 6000,
+  /** how many an answer takes away at most */
+  cookiesCleared: 16
 } as const

@@ -1,4 +1,5 @@
 import { BlockList, isIP, type LookupFunction } from 'node:net'
+import type { JWK } from 'jose'
 import { Agent } from 'undici'
 import type { ClientCalls } from '../ports.ts'
 import { localhostLookup } from './localhost-lookup.ts'
@@ -42,7 +43,7 @@ export function clientCalls ({ lookup = localhostLookup, timeoutMs = 3000, loopb
       const { status, text } = await call('GET', address, { accept: 'application/jwk-set+json, application/json' })
       if (status !== 200) throw new Error(`expected a JWK Set, got status ${status}`)
       const { keys } = JSON.parse(text) as { keys?: unknown }
-      if (!Array.isArray(keys) || keys.length === 0) throw new Error('expected a JWK Set with a key at least')
+      if (!Array.isArray(keys) || keys.length === 0 || !keys.every(isJwk)) throw new Error('expected a JWK Set with a key at least')
       return { keys }
     },
     async post (address, form) {
@@ -52,5 +53,7 @@ export function clientCalls ({ lookup = localhostLookup, timeoutMs = 3000, loopb
     close: () => agent.destroy()
   }
 }
+
+const isJwk = (key: unknown): key is JWK => typeof key === 'object' && key !== null && typeof (key as JWK).kty === 'string'
 
 const refused = () => new Error('this address is one of our own machine or link')

@@ -6,6 +6,9 @@ import { OAuthError } from './errors.ts'
 /** One string, so long at most, without control characters; two of a name are an array, which fails (RFC 6749 §3.1). */
 export const parameter = (maxLength: number) => Type.Optional(Type.String({ maxLength, pattern: '^[^\\u0000-\\u001f\\u007f]*$' }))
 
+/** Characters: a state that is longer does not come back. */
+export const longestState = 2048
+
 /** The shape of an authorization request (OpenID Connect Core §3.1.2.1). All are optional here: a missing one is an error for the client, not a page. */
 export const AuthorizationParameters = Type.Object({
   client_id: parameter(64),
@@ -13,7 +16,7 @@ export const AuthorizationParameters = Type.Object({
   response_type: parameter(64),
   response_mode: parameter(32),
   scope: parameter(1024),
-  state: parameter(2048),
+  state: parameter(longestState),
   nonce: parameter(1024),
   code_challenge: parameter(128),
   code_challenge_method: parameter(16),

@@ -8,7 +8,8 @@ import type { SigningAlgorithm } from '../../src/protocol/algorithms.ts'
 const issuer = 'https://passerelle.example'
 const start = 1700000000
 
-const jwkOf = (alg: SigningAlgorithm) => (alg === 'ES256' ? generateKeyPairSync('ec', { namedCurve: 'P-256' }) : generateKeyPairSync('rsa', { modulusLength: 2048 })).privateKey.export({ format: 'jwk' }) as JWK
+const pairOf = (alg: SigningAlgorithm) => alg === 'ES256' ? generateKeyPairSync('ec', { namedCurve: 'P-256' }) : alg === 'EdDSA' ? generateKeyPairSync('ed25519') : generateKeyPairSync('rsa', { modulusLength: 2048 })
+const jwkOf = (alg: SigningAlgorithm) => pairOf(alg).privateKey.export({ format: 'jwk' }) as JWK
 const keyOf = (alg: SigningAlgorithm, kid: string, nbf = 0): SigningKey => signingKey({ ...jwkOf(alg), kid, alg, nbf })
 
 /** A signer over keys and a clock that the test changes. */
@@ -20,16 +21,20 @@ function desk (keys: SigningKey[]) {
 const claims: JWTPayload = { iss: issuer, sub: 'sub', aud: 'mairie', iat: start, exp: start + 60, sid: 'sid' }
 const es = keyOf('ES256', 'es-1')
 const rs = keyOf('RS256', 'rs-1')
+const ps = keyOf('PS256', 'ps-1')
+const ed = keyOf('EdDSA', 'ed-1')
+const all = [es, rs, ps, ed]
 
 /** A token by hand. */
 const tokenOf = (header: object, payload: object | string, signature = '') =>
-  [JSON.stringify(header), typeof payload === 'string' ? payload : JSON.stringify(payload)].map(part => Buffer.from(part).toString('base64url')).join('.') + `.${signature}`
+  [JSON.stringify({ typ: 'JWT', ...header }), typeof payload === 'string' ? payload : JSON.stringify(payload)].map(part => Buffer.from(part).toString('base64url')).join('.') + `.${signature}`
 
 t.test('an ID Token that is not ours is not ours', async t => {
-  const { verify, sign } = desk([es, rs])
+  const { verify, sign } = desk(all)
   const stranger = keyOf('ES256', 'es-1')
   const strangerRs = keyOf('RS256', 'rs-1')
-  const signed = (key: SigningKey['privateKey'] | Uint8Array, header: { alg: string, [name: string]: unknown }, payload = claims) => new SignJWT(payload).setProtectedHeader(header).sign(key)
+  // of the right kind, so that each is refused for what is said of it
+  const signed = (key: SigningKey['privateKey'] | Uint8Array, header: { alg: string, [name: string]: unknown }, payload = claims) => new SignJWT(payload).setProtectedHeader({ typ: 'JWT', ...header }).sign(key)
   const pem = es.publicKey.export({ type: 'spki', format: 'pem' }) as string
   const pemRs = rs.publicKey.export({ type: 'spki', format: 'pem' }) as string
   const [header, payload, signature] = (await sign('ES256', claims)).split('.') as [string, string, string]
@@ -42,10 +47,15 @@ t.test('an ID Token that is not ours is not ours', async t => {
     'our key without a kid': await signed(es.privateKey, { alg: 'ES256' }),
     'our key, a kid that is no text': await signed(es.privateKey, { alg: 'ES256', kid: 1 }),
     'another issuer': await signed(es.privateKey, { alg: 'ES256', kid: 'es-1' }, { ...claims, iss: `${issuer}/` }),
-    'no issuer': await signed(es.privateKey, { alg: 'ES256', kid: 'es-1' }, { sub: 'sub' }),
+    'no issuer': await signed(es.privateKey, { alg: 'ES256', kid: 'es-1' }, { ...claims, iss: undefined } as never),
     'a list of issuers': await signed(es.privateKey, { alg: 'ES256', kid: 'es-1' }, { ...claims, iss: [issuer] as never }),
     'another algorithm by our key': await signed(rs.privateKey, { alg: 'RS512', kid: 'rs-1' }),
-    'PS256 by our RSA key': await signed(rs.privateKey, { alg: 'PS256', kid: 'rs-1' }),
+    'PS256 by our RSA key for RS256': await signed(rs.privateKey, { alg: 'PS256', kid: 'rs-1' }),
+    'RS256 by our RSA key for PS256': await signed(ps.privateKey, { alg: 'RS256', kid: 'ps-1' }),
+    'PS512 by our RSA key for PS256': await signed(ps.privateKey, { alg: 'PS512', kid: 'ps-1' }),
+    'another key under our kid, PS256': await signed(keyOf('PS256', 'ps-1').privateKey, { alg: 'PS256', kid: 'ps-1' }),
+    'another key under our kid, EdDSA': await signed(keyOf('EdDSA', 'ed-1').privateKey, { alg: 'EdDSA', kid: 'ed-1' }),
+    'HS256 with our public Edwards key as the secret': await signed(Buffer.from(String(ed.published.x), 'base64url'), { alg: 'HS256', kid: 'ed-1' }),
     'the kid of another of our keys': await signed(es.privateKey, { alg: 'ES256', kid: 'rs-1' }),
     'HS256 with our public key as the secret': await signed(Buffer.from(pem), { alg: 'HS256', kid: 'es-1' }),
     'HS256 with our public RSA key as the secret': await signed(Buffer.from(pemRs), { alg: 'HS256', kid: 'rs-1' }),
@@ -60,7 +70,7 @@ t.test('an ID Token that is not ours is not ours', async t => {
     'other claims under a good signature': `${header}.${forged}.${signature}`,
     'a signature cut short': `${header}.${payload}.${signature.slice(0, -2)}`,
     'a signature of nothing but zeros (CVE-2022-21449)': `${header}.${payload}.${Buffer.alloc(64).toString('base64url')}`,
-    'crit that nobody understands': await new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid: 'es-1', crit: ['x'], x: 1 }).sign(es.privateKey, { crit: { x: true } }),
+    'crit that nobody understands': await new SignJWT(claims).setProtectedHeader({ typ: 'JWT', alg: 'ES256', kid: 'es-1', crit: ['x'], x: 1 }).sign(es.privateKey, { crit: { x: true } }),
     'a key of its own in the header': await signed(stranger.privateKey, { alg: 'ES256', kid: 'es-x', jwk: stranger.publicKey.export({ format: 'jwk' }) as JWK }),
     'a payload that is no JSON': tokenOf({ alg: 'ES256', kid: 'es-1' }, 'Wilhelmina', signature),
     'two tokens': `${header}.${payload}.${signature}.${header}.${payload}.${signature}`,
@@ -79,9 +89,41 @@ t.test('an ID Token that is not ours is not ours', async t => {
   t.match(await verify(`${header}.${payload}.${signature}`), { sub: 'sub' }, 'the token that all this was made from is ours')
 })
 
+t.test('a JWT of ours that is no ID Token is no hint of one (RP-Initiated Logout §2, RFC 8725 §3.11)', async t => {
+  const { verify, sign } = desk(all)
+  const { iss, sub, aud, iat, sid } = claims
+  const event = { 'http://schemas.openid.net/event/backchannel-logout': {} }
+  for (const { alg } of all) {
+    const others: Record<string, string> = {
+      'a logout token': await sign(alg, { iss: issuer, aud: 'mairie', sub: 'sub', sid: 'sid', jti: 'j', iat: start, exp: start + 120, events: event }, 'logout+jwt'),
+      'a logout token with the claims of an ID Token': await sign(alg, claims, 'logout+jwt'),
+      'what introspection says': await sign(alg, { iss: issuer, aud: 'agency', iat: start, token_introspection: { active: true, sub: 'sub' } }, 'token-introspection+jwt'),
+      'what introspection says with the claims of an ID Token': await sign(alg, claims, 'token-introspection+jwt'),
+      'what userinfo says': await sign(alg, { iss: issuer, sub: 'sub', aud: 'mairie', iat: start, given_name: 'Angela' }),
+      'no exp': await sign(alg, { iss, sub, aud, iat, sid } as JWTPayload),
+      'no sub': await sign(alg, { iss, aud, iat, sid, exp: start + 60 } as JWTPayload),
+      'another kind': await sign(alg, claims, 'at+jwt'),
+      'a kind like ours': await sign(alg, claims, 'JWT2'),
+      'an empty kind': await sign(alg, claims, '')
+    }
+    for (const [what, token] of Object.entries(others)) t.equal(await verify(token), undefined, `${what}, ${alg}`)
+    const { kid, privateKey } = all.find(key => key.alg === alg)!
+    t.equal(await verify(await new SignJWT(claims).setProtectedHeader({ alg, kid }).sign(privateKey)), undefined, `no kind, ${alg}`)
+    t.match(await verify(await sign(alg, claims)), { sub: 'sub' }, `an ID Token is one, ${alg}`)
+  }
+})
+
+t.test('a JWT says of what kind it is (RFC 7519 §5.1)', async t => {
+  const { sign } = desk(all)
+  for (const { alg } of all) {
+    t.equal(decodeProtectedHeader(await sign(alg, claims)).typ, 'JWT', alg)
+    t.equal(decodeProtectedHeader(await sign(alg, claims, 'logout+jwt')).typ, 'logout+jwt', alg)
+  }
+})
+
 t.test('an ID Token of ours is known when it has expired, and before it has', async t => {
-  const { verify, sign } = desk([es, rs])
-  for (const alg of ['ES256', 'RS256'] as const) {
+  const { verify, sign } = desk(all)
+  for (const { alg } of all) {
     t.strictSame(await verify(await sign(alg, claims)), claims, alg)
     const old = { ...claims, iat: 1000, exp: 1060 }
     t.strictSame(await verify(await sign(alg, old)), old, `${alg}, fifty years old`)
@@ -91,26 +133,27 @@ t.test('an ID Token of ours is known when it has expired, and before it has', as
 })
 
 t.test('what is signed is verified by the published keys, under headers that name key and algorithm', async t => {
-  const { sign, jwks } = desk([es, rs])
-  for (const alg of ['ES256', 'RS256'] as const) {
+  const { sign, jwks } = desk(all)
+  for (const { alg, kid } of all) {
     const token = await sign(alg, claims)
-    t.strictSame(decodeProtectedHeader(token), { alg, kid: alg === 'ES256' ? 'es-1' : 'rs-1', typ: 'JWT' })
+    t.strictSame(decodeProtectedHeader(token), { alg, kid, typ: 'JWT' })
     const { payload } = await jwtVerify(token, createLocalJWKSet(jwks()), { issuer, audience: 'mairie', algorithms: [alg], currentDate: new Date(start * 1000) })
     t.strictSame(payload, claims, 'the claims and nothing else')
   }
 })
 
 t.test('no private part is published', async t => {
-  const { jwks } = desk([es, rs])
+  const { jwks } = desk(all)
   const published = jwks()
-  t.equal(published.keys.length, 2)
-  for (const key of published.keys) {
-    t.same(Object.keys(key).sort(), key.kty === 'EC' ? ['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'] : ['alg', 'e', 'kid', 'kty', 'n', 'use'])
-    t.equal(key.use, 'sig')
-    t.equal(key.alg, key.kty === 'EC' ? 'ES256' : 'RS256')
+  t.equal(published.keys.length, 4)
+  const members = { ES256: ['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'], EdDSA: ['alg', 'crv', 'kid', 'kty', 'use', 'x'], RS256: ['alg', 'e', 'kid', 'kty', 'n', 'use'], PS256: ['alg', 'e', 'kid', 'kty', 'n', 'use'] }
+  for (const [i, key] of published.keys.entries()) {
+    const { alg, kid } = all[i]!
+    t.same(Object.keys(key).sort(), members[alg])
+    t.match(key, { use: 'sig', alg, kid })
   }
   const text = JSON.stringify(published)
-  for (const { privateKey } of [es, rs]) {
+  for (const { privateKey } of all) {
     const { d, p, q } = privateKey.export({ format: 'jwk' }) as JWK
     for (const secret of [d, p, q]) if (secret !== undefined) t.notOk(text.includes(secret))
   }
@@ -144,6 +187,8 @@ t.test('a key is published before it signs, and signs from its time on', async t
 t.test('no key signs for another algorithm', async t => {
   await t.rejects(desk([rs]).sign('ES256', claims), { message: 'no ES256 signing key is loaded' })
   await t.rejects(desk([]).sign('RS256', claims), { message: 'no RS256 signing key is loaded' })
+  await t.rejects(desk([rs, es, ed]).sign('PS256', claims), { message: 'no PS256 signing key is loaded' }, 'not even an RSA key for RS256')
+  await t.rejects(desk([rs, ps]).sign('EdDSA', claims), { message: 'no EdDSA signing key is loaded' })
   t.same(desk([]).jwks(), { keys: [] })
 })
 

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
-import { publishedKeys } from '../../src/adapters/published-keys.ts'
+import type { JWK } from 'jose'
+import { encrypts, publishedKeys } from '../../src/adapters/published-keys.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { createForgedKey, signedBy } from '../support/forging-provider.ts'
 
@@ -17,12 +18,14 @@ const noMatchingKey = { code: 'ERR_JWKS_NO_MATCHING_KEY' }
 /** Keys of a provider that counts how often it is asked, and answers as a test says; `key` is the one that it publishes. */
 function desk () {
   const state = { key: createForgedKey('ES256', 'one'), asked: 0, answer: async (): Promise<unknown> => ({ keys: [state.key.published] }) }
-  const { verify } = publishedKeys(async () => { state.asked++; return await state.answer() as never })
+  const { verify, encryptionKey, prefetch } = publishedKeys(async () => { state.asked++; return await state.answer() as never })
   return {
     state,
     /** A token by the provider's key, unless another is given, looked at. */
     look: async (key = state.key) => JSON.parse(Buffer.from((await verify(await signedBy(key, { sub: 's' }), ['ES256'])).payload).toString()),
-    verify
+    verify,
+    encryptionKey,
+    prefetch
   }
 }
 const unknown = createForgedKey('ES256', 'unknown')
@@ -117,6 +120,38 @@ t.test('while they cannot be renewed the last good keys serve on, and a provider
   }
 })
 
+t.test('keys that nobody has asked after for an hour are renewed before they are believed, and serve on where they cannot be', async t => {
+  const { state, look } = desk()
+  await look()
+  const before = state.key
+  state.key = createForgedKey('ES256', 'two')
+  aheadMs = 60 * minutes - 1
+  await accepts(t, look(before), 'an hour less a millisecond: behind the citizen\'s back')
+  await settled()
+  t.equal(state.asked, 2)
+
+  const three = createForgedKey('ES256', 'three')
+  state.key = three
+  aheadMs += 60 * minutes
+  const keys = later(state)
+  const waits = look()
+  await settled()
+  keys.come()
+  await accepts(t, waits, 'an hour: whoever comes waits for the key of today')
+  t.equal(state.asked, 3)
+
+  state.key = before
+  aheadMs += 60 * minutes
+  await t.rejects(look(three), noMatchingKey, 'a key that is withdrawn is known to be, before it is believed')
+
+  state.answer = async () => { throw down }
+  aheadMs += 24 * 60 * minutes
+  await accepts(t, look(before), 'while they cannot be had, the last good ones')
+  const asked = state.asked
+  await accepts(t, look(before), 'and nobody waits for each token')
+  t.equal(state.asked, asked)
+})
+
 t.test('an unknown kid is worth one question, at once', async t => {
   const { state, look } = desk()
   await look()
@@ -144,14 +179,16 @@ t.test('unknown kids are worth one question in thirty seconds, whatever came of 
 })
 
 t.test('who comes with an unknown kid while the keys are asked for waits for them', async t => {
-  const { state, look } = desk()
+  const { state, look, verify } = desk()
   await look()
   state.key = createForgedKey('ES256', 'two')
+  const [jwt, stranger] = [await signedBy(state.key, { sub: 's' }), await signedBy(unknown, { sub: 's' })]
+  const ask = async (token = jwt) => JSON.parse(Buffer.from((await verify(token, ['ES256'])).payload).toString())
   const keys = later(state)
-  const together = [look(), look(), look(unknown)]
+  const together = [ask(), ask(), ask(stranger)]
   await settled()
   aheadMs = 1
-  const late = look()
+  const late = ask()
   await settled()
   keys.come()
   await t.rejects(together[2]!, noMatchingKey)
@@ -175,4 +212,115 @@ t.test('a token that is wrong for another reason than its kid asks nobody', asyn
     t.not(error.code, noMatchingKey.code, what)
   }
   t.equal(state.asked, 1)
+})
+
+const nameless = ({ published: { kid, ...published } }: ReturnType<typeof createForgedKey>) => published
+const withoutKid = ({ alg, privateKey }: ReturnType<typeof createForgedKey>) => signedBy({ alg, privateKey } as Parameters<typeof signedBy>[0], { sub: 's' })
+
+t.test('of several keys that fit a token\'s header names one, or it is refused without a question (OpenID Connect Core §10.1)', async t => {
+  const { state, verify } = desk()
+  const [one, two, other] = [createForgedKey('ES256'), createForgedKey('ES256'), createForgedKey('EdDSA')]
+  state.answer = async () => ({ keys: [nameless(one), nameless(other), nameless(two)] })
+  for (const key of [one, two]) await t.rejects(verify(await withoutKid(key), ['ES256']), { code: 'ERR_JWKS_MULTIPLE_MATCHING_KEYS' })
+  await t.rejects(verify(await withoutKid(one), ['RS256']), { code: 'ERR_JOSE_ALG_NOT_ALLOWED' })
+  t.same(JSON.parse(Buffer.from((await verify(await withoutKid(other), ['EdDSA'])).payload).toString()), { sub: 's' }, 'where one fits it need not be named')
+  t.equal(state.asked, 1)
+})
+
+t.test('a key of the Edwards curve is found by either name of EdDSA, any other by the algorithm that it is for only (RFC 7517 §4.4, RFC 9864 §2.2)', async t => {
+  const [ed, rsa] = [createForgedKey('EdDSA'), createForgedKey('RS256')]
+  for (const alg of [undefined, 'EdDSA', 'Ed25519']) {
+    const { state, verify } = desk()
+    state.answer = async () => ({ keys: [{ ...ed.published, alg }, { ...rsa.published, alg: 'PS256' }] })
+    for (const name of ['EdDSA', 'Ed25519']) t.ok(await verify(await signedBy({ ...ed, alg: name } as typeof ed, { sub: 's' }), ['EdDSA', 'Ed25519']), `${name} by a key for ${alg ?? 'anything'}`)
+    await t.rejects(verify(await signedBy(rsa, { sub: 's' }), ['RS256']), noMatchingKey, 'RS256 by a key for PS256')
+  }
+})
+
+t.test('what is no set of keys does not take the place of one', async t => {
+  const { state, look } = desk()
+  for (const jwks of [null, 1, 'keys', [], {}, { keys: null }, { keys: {} }, { keys: [null] }, { keys: [1] }, { keys: [[]] }, { keys: [state.key.published, 'x'] }]) {
+    state.answer = async () => jwks
+    await t.rejects(look(), { code: 'ERR_JWKS_INVALID' }, JSON.stringify(jwks).slice(0, 40))
+  }
+})
+
+t.test('keys that are asked for ahead are there', async t => {
+  const { state, look, prefetch } = desk()
+  const keys = later(state)
+  const ahead = prefetch()
+  keys.come()
+  await ahead
+  await accepts(t, look(), 'the first token')
+  t.equal(state.asked, 1)
+  const other = desk()
+  later(other.state).fail(down)
+  await t.rejects(other.prefetch(), down)
+})
+
+t.test('a key to encrypt with is found among those for signing, asked for at once where it is missing, and undefined where there is none', async t => {
+  const { state, encryptionKey } = desk()
+  const enc: JWK = { kty: 'EC', crv: 'P-384', x: 'x', y: 'y', use: 'enc' }
+  state.answer = async () => ({ keys: [state.key.published] })
+  t.equal(await encryptionKey('ECDH-ES'), undefined)
+  t.equal(state.asked, 2)
+  state.answer = async () => ({ keys: [state.key.published, enc] })
+  t.equal(await encryptionKey('ECDH-ES'), undefined, 'once in thirty seconds')
+  t.equal(state.asked, 2)
+  aheadMs = 30 * seconds
+  t.strictSame(await encryptionKey('ECDH-ES'), enc)
+  t.strictSame(await encryptionKey('ECDH-ES'), enc)
+  t.equal(state.asked, 3)
+  state.answer = async () => { throw down }
+  aheadMs = 60 * seconds
+  t.equal(await encryptionKey('RSA-OAEP-256'), undefined, 'as last known')
+  t.equal(state.asked, 4)
+})
+
+t.test('of keys to encrypt with one that says so goes before one that does not say, else the first will do', async t => {
+  const [vague, vaguer, own]: JWK[] = [{ kty: 'EC', crv: 'P-256' }, { kty: 'EC', crv: 'P-521' }, { kty: 'OKP', crv: 'X25519', use: 'enc' }]
+  for (const [keys, chosen] of [[[vague, own, vaguer], own], [[own, vague], own], [[vague, vaguer], vague], [[{ ...vague, use: 'sig' }, vaguer], vaguer]]) {
+    const { state, encryptionKey } = desk()
+    state.answer = async () => ({ keys })
+    t.strictSame(await encryptionKey('ECDH-ES'), chosen)
+  }
+})
+
+t.test('a key encrypts by the way that its kind, its use and its own algorithm allow, and by no other (RFC 7517 §4.2, §4.4)', async t => {
+  const rsa: JWK = { kty: 'RSA', n: 'x'.repeat(342), e: 'AQAB' }
+  const table: Array<[jwk: JWK, byRsa: boolean, byCurve: boolean]> = [
+    [rsa, true, false],
+    [{ ...rsa, use: 'enc' }, true, false],
+    [{ ...rsa, use: 'sig' }, false, false],
+    [{ ...rsa, use: '' }, false, false],
+    [{ ...rsa, alg: 'RSA-OAEP-256' }, true, false],
+    [{ ...rsa, alg: 'RSA-OAEP' }, false, false],
+    [{ ...rsa, alg: 'RS256' }, false, false],
+    [{ ...rsa, alg: 'ECDH-ES' }, false, false],
+    [{ ...rsa, crv: 'P-256' }, true, false],
+    [{ ...rsa, n: 'x'.repeat(683) }, true, false],
+    [{ ...rsa, n: 'x'.repeat(341) }, false, false],
+    [{ ...rsa, n: 1024 as never }, false, false],
+    [{ kty: 'RSA' }, false, false],
+    [{ kty: 'EC', n: rsa.n! }, false, false],
+    [{ kty: 'EC', crv: 'P-256' }, false, true],
+    [{ kty: 'EC', crv: 'P-384' }, false, true],
+    [{ kty: 'EC', crv: 'P-521' }, false, true],
+    [{ kty: 'EC', crv: 'P-256', use: 'enc', alg: 'ECDH-ES' }, false, true],
+    [{ kty: 'EC', crv: 'P-256', use: 'sig' }, false, false],
+    [{ kty: 'EC', crv: 'P-256', alg: 'ES256' }, false, false],
+    [{ kty: 'EC', crv: 'P-256', alg: 'ECDH-ES+A256KW' }, false, false],
+    [{ kty: 'EC', crv: 'P-256', alg: 'RSA-OAEP-256' }, false, false],
+    [{ kty: 'EC', crv: 'secp256k1' }, false, false],
+    [{ kty: 'EC', crv: 'X25519' }, false, false],
+    [{ kty: 'EC' }, false, false],
+    [{ kty: 'OKP', crv: 'X25519' }, false, true],
+    [{ kty: 'OKP', crv: 'X448' }, false, false],
+    [{ kty: 'OKP', crv: 'Ed25519' }, false, false],
+    [{ kty: 'OKP', crv: 'P-256' }, false, false],
+    [{ kty: 'oct' }, false, false],
+    [{ crv: 'P-256' }, false, false],
+    [{}, false, false]
+  ]
+  for (const [jwk, byRsa, byCurve] of table) t.same([encrypts(jwk, 'RSA-OAEP-256'), encrypts(jwk, 'ECDH-ES')], [byRsa, byCurve], JSON.stringify(jwk))
 })

@@ -81,12 +81,45 @@ t.test('a claim that was carried out and asked again is won by the same token on
   t.ok(kept.size > 0)
 })
 
+t.test('a name whose saying was carried out and asked again is said by the same only', async t => {
+  const { store } = bent(cells => ({
+    async swapNew (key, value, seconds) {
+      await cells.swapNew(key, value, seconds)                           // its answer was lost
+      return cells.swapNew(key, value, seconds)
+    }
+  }))
+  t.equal(await store.once('name', 30), true, 'the write that was sent again knows itself')
+  t.equal(await store.once('name', 30), false, 'the same name again is a second one')
+  t.equal(await store.said('name'), true)
+})
+
+t.test('the mark of an end stands in the place of the token itself, so that it is read in the same trip', async t => {
+  const { store, kept } = bent()
+  const handle = await store.put('token', grantOf(), 60)
+  const [name] = kept.keys()
+  await store.end({ access_token: handle }, 60)
+  t.same([...kept], [[name, 'ended']])
+})
+
+t.test('what is kept and cannot be read is an outage, and never nothing: nobody is refused for it', async t => {
+  const { store, kept } = bent(cells => ({ get: async key => key.startsWith('session') || key.startsWith('used') ? 'something else' : cells.get(key), all: async () => ['something else'] }))
+  const handle = `p1-${'A'.repeat(43)}`
+  await t.rejects(store.get('session', handle), { ...unavailable, message: 'a kept session cannot be read' })
+  await t.rejects(store.usedBy(handle), { ...unavailable, message: 'a kept used cannot be read' })
+  await t.rejects(store.entered('sid'), { ...unavailable, message: 'a kept entered cannot be read' })
+  const code = await store.put('code', grantOf(), 30)
+  const [name] = kept.keys()
+  kept.set(name!, `2${kept.get(name!)!.slice(1)}`)
+  await t.rejects(store.get('code', code), unavailable, 'nor what a later release wrote')
+})
+
 t.test('what cannot be a handle is asked of nobody', async t => {
   const { store, asked } = bent()
   for (const handle of ['', 'x', `p1-${'A'.repeat(44)}`, `${'A'.repeat(43)}`]) {
     t.equal(await store.get('code', handle), undefined)
     t.equal(await store.usedBy(handle), undefined)
     await store.end({ session: handle }, 30)
+    await store.end({ access_token: handle }, 30)
   }
   t.same(asked, [])
 })
@@ -102,14 +135,17 @@ t.test('no handle, sid or name reaches what keeps, and lives pass as they are', 
   await store.end({ session }, 36)
   await store.end({ token: 'digest' }, 37)
   await store.end({ sid: grant.sid }, 38)
+  await store.end({ access_token }, 41)
   await store.once('name', 39)
+  await store.once('other name', 42, { by: 'a login' })
+  await store.said('name')
   await store.enter(grant.sid, { client_id: 'mairie', at: 1, claims: ['email'] }, 40)
   const said = JSON.stringify(asked)
-  for (const secret of [code, session, access_token, grant.sid, 'name', 'mairie', grant.sub]) t.notMatch(said.replaceAll('"code:', ''), new RegExp(`"[^"]*${secret}`), secret)
-  t.same(asked.filter(([call]) => call === 'get').map(([, , slide]) => slide), [33, undefined])
+  for (const secret of [code, session, access_token, grant.sid, 'name', 'a login', 'mairie', grant.sub]) t.notMatch(said.replaceAll('"code:', ''), new RegExp(`"[^"]*${secret}`), secret)
+  t.same(asked.filter(([call]) => call === 'get').map(([, , slide]) => slide), [33, undefined, undefined])
   const isEnd = (key: string, value: unknown) => value === 'ended' && /^(session|token):/.test(key)
   const lives = asked.filter(([call]) => call !== 'get').map(([, key, ...rest]) => `${isEnd(key, rest[0]) ? 'end of ' : ''}${key.split(':')[0]} ${rest.at(-1)}`)
-  t.same(lives.sort(), ['code 31', 'end of session 36', 'end of token 37', 'ended 38', 'entered 40', 'once 39', 'session 32', 'token 34', 'used 35'])
+  t.same(lives.sort(), ['code 31', 'end of session 36', 'end of token 37', 'end of token 41', 'ended 38', 'entered 40', 'once 39', 'once 42', 'session 32', 'token 34', 'used 35'])
 })
 
 t.test('a failure of what keeps passes as it is', async t => {
@@ -119,15 +155,21 @@ t.test('a failure of what keeps passes as it is', async t => {
   const handle = `p1-${'A'.repeat(43)}`
   for (const ask of [
     (): Promise<unknown> => store.put('code', grantOf(), 30), () => store.get('code', handle), () => store.usedBy(handle), () => store.claim(handle, claimOf(grantOf())), () => store.end({ session: handle }, 30),
-    () => store.end({ token: 'x' }, 30), () => store.end({ sid: 'x' }, 30), () => store.ended('x'), () => store.once('x', 30), () => store.enter('x', { client_id: 'a', at: 1, claims: [] }, 30), () => store.entered('x')
+    () => store.end({ token: 'x' }, 30), () => store.end({ sid: 'x' }, 30), () => store.end({ access_token: handle }, 30), () => store.ended('x'), () => store.once('x', 30), () => store.said('x'), () => store.enter('x', { client_id: 'a', at: 1, claims: [] }, 30), () => store.entered('x')
   ]) await t.rejects(ask(), failure)
 })
 
 t.test('patience has an end where it was given one, and none where it was not', async t => {
-  const { store } = bent(() => ({ get: async () => { await pause(150); return null } }))
+  const { store } = bent(() => ({ get: async () => { await pause(150); return null }, swapNew: async () => { await pause(150); return null } }))
   const handle = `p1-${'A'.repeat(43)}`
   await t.rejects(store.get('session', handle, { patienceMs: 20 }), { ...unavailable, message: 'the store did not answer within 20 ms' })
   await t.rejects(store.ended('sid', { patienceMs: 20 }), unavailable)
+  await t.rejects(store.once('name', 30, { patienceMs: 20 }), unavailable)
+  await t.rejects(store.said('name', { patienceMs: 20 }), unavailable)
+  t.equal(await store.once('name', 30), true)
+  t.equal(await store.once('name', 30, {}), true)
+  t.equal(await store.said('name'), false)
+  t.equal(await store.said('name', {}), false)
   t.equal(await store.get('session', handle), undefined)
   t.equal(await store.get('session', handle, { slideSeconds: 3 }), undefined)
   t.equal(await store.ended('sid'), false)

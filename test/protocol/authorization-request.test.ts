@@ -1,6 +1,6 @@
 import t from 'tap'
 import Value from 'typebox/value'
-import { AuthorizationParameters, checkAuthorizationRequest, checkClientAndAddress, parameter, type RequestingClient } from '../../src/protocol/authorization-request.ts'
+import { AuthorizationParameters, checkAuthorizationRequest, checkClientAndAddress, parameter, responseMode, type Arrived, type RequestingClient } from '../../src/protocol/authorization-request.ts'
 import { OAuthError, type Failure } from '../../src/protocol/errors.ts'
 
 const levels = { levels: ['eidas1', 'eidas2', 'eidas3'], default: 'eidas1' }
@@ -22,9 +22,9 @@ const least = { client_id: 'town', redirect_uri: 'https://town.example/back', re
 const checked = { client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid'], acr: 'eidas1', code_challenge: challenge }
 
 /** The least request that will do, with these parameters changed; one that is undefined is not sent. */
-function check (changed: AuthorizationParameters = {}, client: Partial<RequestingClient> = {}) {
+function check (changed: AuthorizationParameters = {}, client: Partial<RequestingClient> = {}, how?: Arrived) {
   const parameters = Object.fromEntries(Object.entries({ ...least, ...changed }).filter(([, value]) => value !== undefined))
-  return checkAuthorizationRequest(parameters, { ...town, ...client }, levels)
+  return checkAuthorizationRequest(parameters, { ...town, ...client }, levels, how)
 }
 const withClaims = (claims: unknown, client: Partial<RequestingClient> = {}, changed: AuthorizationParameters = {}) => check({ ...changed, claims: typeof claims === 'string' ? claims : JSON.stringify(claims) }, client)
 const refusal = (failure: Failure, message: RegExp) => ({ failure: new RegExp(`^${failure}$`), message })
@@ -85,8 +85,51 @@ t.test('what we cannot do is refused by its own name (OpenID Connect Core §3.1.
     [{ response_mode: 'query.jwt' }, 'response_mode_unsupported', /^response_mode: /]
   ]
   for (const [changed, failure, message] of table) t.throws(() => check(changed), refusal(failure, message), JSON.stringify(changed))
+  t.throws(() => check({ request_uri: 'urn:ietf:params:oauth:request_uri:x' }, {}, { pushed: true, signed: true }), refusal('request_uri_unsupported', /^request_uri: /), 'nor does one request stand within another')
+})
+
+t.test('the answer goes back by the query or by a form, and by nothing else (Form Post Response Mode §2)', async t => {
+  for (const response_mode of ['', ' ', 'fragment', 'Query', 'FORM_POST', 'form_post ', 'form_post query', 'jwt', 'web_message', 'constructor']) t.throws(() => check({ response_mode }), refusal('response_mode_unsupported', /^response_mode: expected query or form_post$/), response_mode)
   t.strictSame(check({ response_mode: 'query' }), checked)
   t.strictSame(check({ response_mode: 'form_post' }), { ...checked, response_mode: 'form_post' })
+})
+
+t.test('a failure goes back by a form where one was asked for, and by the query wherever the way is none of ours', async t => {
+  t.equal(responseMode('form_post'), 'form_post')
+  for (const response_mode of [undefined, null, '', 'query', 'fragment', 'form_post.jwt', 'Form_post', ['form_post'], 1]) t.equal(responseMode(response_mode), undefined, JSON.stringify(response_mode) ?? 'none')
+})
+
+t.test('a client that pushes its requests is answered by no other way (RFC 9126 §5)', async t => {
+  const pushes = { require_pushed_authorization_requests: true }
+  for (const how of [undefined, {}, { pushed: false }, { signed: true }, { pushed: false, signed: true }]) t.throws(() => check({}, pushes, how), refusal('push_required', /RFC 9126/), JSON.stringify(how))
+  t.throws(() => check({ response_type: 'token', scope: undefined }, pushes), refusal('push_required', /^request_uri: expected/), 'and is told so first')
+  t.strictSame(check({}, pushes, { pushed: true }), checked)
+  t.strictSame(check({}, {}, { pushed: true }), checked, 'any client may')
+})
+
+t.test('a client that signs its requests is answered by no other way (RFC 9101 §10.5)', async t => {
+  const signs = { require_signed_request_object: true }
+  for (const how of [undefined, {}, { signed: false }, { pushed: true }, { pushed: true, signed: false }]) t.throws(() => check({}, signs, how), refusal('request_object_required', /RFC 9101/), JSON.stringify(how))
+  t.strictSame(check({}, signs, { signed: true }), checked)
+  t.strictSame(check({}, {}, { signed: true }), checked, 'any client may')
+  const both = { ...signs, require_pushed_authorization_requests: true }
+  t.throws(() => check({}, both, { pushed: true }), refusal('request_object_required', /^request: expected/))
+  t.throws(() => check({}, both, { signed: true }), refusal('push_required', /^request_uri: expected/))
+  t.strictSame(check({}, both, { pushed: true, signed: true }), checked)
+})
+
+t.test('dpop_jkt is a SHA-256 thumbprint, which is kept to be enforced (RFC 9449 §10)', async t => {
+  const jkt = '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I'                // RFC 9449 §6.1
+  for (const dpop_jkt of ['', jkt.slice(1), `${jkt}A`, `${jkt}=`, jkt.replace('-', '+'), jkt.replace('-', '/'), jkt.replace('Z', 'É'), `${jkt}\n`, ` ${jkt}`, 'x']) t.throws(() => check({ dpop_jkt }), refusal('parameter_invalid', /^dpop_jkt: /), JSON.stringify(dpop_jkt))
+  t.strictSame(check({ dpop_jkt: jkt }), { ...checked, dpop_jkt: jkt })
+})
+
+t.test('what says how to show a page, in which language, or whom to expect is taken from anybody and not kept (OpenID Connect Core §3.1.2.1, §5.2)', async t => {
+  for (const hints of [
+    { display: 'page' }, { display: 'popup' }, { display: 'touch' }, { display: 'wap' }, { display: 'hologram' }, { display: '' },
+    { ui_locales: 'de fr-CA fr' }, { ui_locales: 'xx-unheard-of' }, { claims_locales: 'de' }, { claims_locales: '' }, { login_hint: 'angela@courriel.example' }, { login_hint: '' }, { id_token_hint: 'e30.e30.' },
+    { display: 'popup', ui_locales: 'fr', claims_locales: 'fr en', login_hint: 'x'.repeat(512) }
+  ]) t.strictSame(check(hints), checked, JSON.stringify(hints).slice(0, 80))
 })
 
 t.test('a state is printable ASCII (RFC 6749 appendix A.5)', async t => {
@@ -163,16 +206,18 @@ t.test('prompt=none stands alone (OpenID Connect Core §3.1.2.1)', async t => {
 })
 
 t.test('the prompts that we know are kept, any other is refused', async t => {
-  const table: Array<[prompt: string, kept: string[] | undefined]> = [
+  const table: Array<[prompt: string | undefined, kept: string[] | undefined]> = [
     ['none', ['none']],
     ['none none', ['none']],
     ['login', ['login']],
     ['consent login', ['consent', 'login']],
     ['select_account', ['select_account']],
-    [' ', undefined]
+    [' ', undefined],
+    ['login consent select_account', ['login', 'consent', 'select_account']],
+    [undefined, undefined]
   ]
-  for (const prompt of ['login unheard_of', 'create', 'constructor', 'Login']) t.throws(() => check({ prompt }), refusal('parameter_invalid', /^prompt: /), prompt)
-  for (const [prompt, kept] of table) t.strictSame(check({ prompt }), kept === undefined ? checked : { ...checked, prompt: kept }, prompt)
+  for (const prompt of ['login unheard_of', 'unheard_of', 'create', 'constructor', 'Login', 'NONE', 'login,consent', 'login\tconsent', '0', 'length']) t.throws(() => check({ prompt }), refusal('parameter_invalid', /^prompt: /), prompt)
+  for (const [prompt, kept] of table) t.strictSame(check({ prompt }), kept === undefined ? checked : { ...checked, prompt: kept }, String(prompt))
 })
 
 t.test('max_age is a whole number of seconds (OpenID Connect Core §3.1.2.1)', async t => {

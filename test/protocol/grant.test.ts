@@ -11,6 +11,10 @@ const code_verifier = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk'
 const code_challenge = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'
 const challengeOf = (verifier: string) => createHash('sha256').update(verifier).digest('base64url')
 
+// RFC 9449 §6.1
+const jkt = '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I'
+const otherJkt = 'NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs'
+
 const plain: Grant = {
   login: 'l', client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid'], sub: 'sub', person: 'p', claims: {}, acr: 'eidas1', amr: [], auth_time: 1771000000, idp: 'taxes', sid: 's'
 }
@@ -57,6 +61,18 @@ t.test('a challenge is met by its verifier only (RFC 7636 §4.1, §4.6)', async 
   for (const [what, [asked, of], message] of table) t.throws(() => checkGrant(of, asked), refusal('code_invalid', message), what)
 })
 
+t.test('a code that was bound to a key goes with a proof by that key only, PKCE or not (RFC 9449 §10)', async t => {
+  for (const stands of [grant, plain]) {
+    const bound = { ...stands, dpop_jkt: jkt }
+    const verified = stands === plain ? { ...request, code_verifier: undefined } : request
+    for (const other of [undefined, '', jkt.toLowerCase(), `${jkt}=`, otherJkt]) t.throws(() => checkGrant(bound, { ...verified, jkt: other }), refusal('code_invalid', /^DPoP: not by the key that dpop_jkt named$/), other ?? 'none')
+    t.doesNotThrow(() => checkGrant(bound, { ...verified, jkt }))
+    t.doesNotThrow(() => checkGrant(stands, { ...verified, jkt }), 'a code that was bound to none may be redeemed with a proof by any')
+  }
+  t.throws(() => checkGrant({ ...grant, dpop_jkt: jkt }, { ...request, jkt, code_verifier: undefined }), refusal('code_invalid', /^code_verifier: required/), 'and the key takes the place of nothing')
+  t.throws(() => checkGrant({ ...grant, dpop_jkt: jkt }, { ...request, jkt, client_id: 'other' }), refusal('code_of_another_client', /^code: /))
+})
+
 t.test('the client, its address and its verifier redeem a code', async t => {
   const table: Array<[Grant, TokenRequest]> = [
     [grant, request],
@@ -83,6 +99,7 @@ t.test('a grant holds what was asked for and no more', async t => {
   })
   const all = grantOf({ ...asked, scopes: ['openid', 'idp_id', 'amr'], userinfoClaims: ['gender'], idTokenClaims: ['given_name'], code_challenge, nonce: 'n' }, angela, parties)
   t.match(all, { claims: { idp_id: 'taxes', amr: ['pwd'], gender: 'female' }, idTokenClaims: { given_name: 'Angela' }, code_challenge, nonce: 'n' })
+  t.equal(grantOf({ ...asked, dpop_jkt: jkt }, angela, parties).dpop_jkt, jkt, 'with the key that the request named (RFC 9449 §10)')
   t.notOk('given_name' in all.claims, 'what the ID Token says, userinfo was not asked')
 })
 

@@ -45,7 +45,11 @@ t.test('a sid is told apart for each client (Back-Channel Logout §2.1)', async 
   t.not(told.sid, grant.sid)
 })
 
-t.test('at_hash is the left half of SHA-256 in base64url (OpenID Connect Core §3.1.3.6, appendix A.3)', async t => {
-  t.equal(accessTokenHash(issue.access_token, 'RS256'), '77QmUPtjPfzWtF2AnpK9RQ')
+t.test('at_hash is the left half of the hash of the signature\'s algorithm (OpenID Connect Core §3.1.3.6)', async t => {
+  for (const alg of ['RS256', 'ES256', 'PS256'] as const) t.equal(accessTokenHash(issue.access_token, alg), '77QmUPtjPfzWtF2AnpK9RQ', `${alg}, as in appendix A.3`)
   t.not(idTokenClaims(grant, { ...issue, access_token: 'another' }).at_hash, told.at_hash)
+  // SHA-512 within Ed25519 (RFC 8032 §5.1): printf %s jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y | openssl dgst -sha512 -binary | head -c 32 | basenc --base64url
+  const half = 'q7nS86GgvvFaZkzALLWqJYaJIKw2wCDAVfCAsm5CrBM'
+  t.equal(accessTokenHash(issue.access_token, 'EdDSA'), half)
+  t.strictSame(idTokenClaims(grant, { ...issue, alg: 'EdDSA' }), { ...told, at_hash: half })
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import Value from 'typebox/value'
 import type { Failure } from '../../src/protocol/errors.ts'
-import { checkLogoutAddress, leavingClient, LogoutParameters } from '../../src/protocol/logout.ts'
+import { checkLogoutAddress, leavingClient, LogoutParameters, logoutTokenClaims } from '../../src/protocol/logout.ts'
 
 const town = { client_id: 'town', post_logout_redirect_uris: ['https://town.example/bye', 'https://town.example/bye?x=1'] }
 const refusal = (message: RegExp, failure: Failure = 'logout_request_invalid') => ({ failure: new RegExp(`^${failure}$`), message })
@@ -49,4 +49,25 @@ t.test('a logout parameter is one string without control characters, and may be 
     t.equal(Value.Check(LogoutParameters, { [name]: 'a' }), true, name)
   }
   t.equal(Value.Check(LogoutParameters, {}), true)
+})
+
+t.test('a logout token says whose session ended and where, for two minutes, and is no ID Token (Back-Channel Logout §2.4)', async t => {
+  const told = logoutTokenClaims({ issuer: 'https://passerelle.example', client_id: 'town', sub: 'the sub', sid: 'the sid', jti: 'the jti', now: 1771000000 })
+  t.strictSame(told, {
+    iss: 'https://passerelle.example',
+    aud: 'town',
+    sub: 'the sub',
+    sid: 'the sid',
+    jti: 'the jti',
+    iat: 1771000000,
+    exp: 1771000120,
+    events: { 'http://schemas.openid.net/event/backchannel-logout': {} }
+  })
+  t.notOk('nonce' in told, '"a nonce Claim MUST NOT be present"')
+})
+
+t.test('nothing that is told to make a logout token is in it unless it belongs there', async t => {
+  const more = { nonce: 'n', auth_time: 1, acr: 'eidas1', at_hash: 'h', events: {}, person: 'p' }
+  const told = logoutTokenClaims({ issuer: 'i', client_id: 'c', sub: 's', sid: 'd', jti: 'j', now: 0, ...more })
+  t.strictSame(Object.keys(told).sort(), ['aud', 'events', 'exp', 'iat', 'iss', 'jti', 'sid', 'sub'])
 })

@@ -26,4 +26,6 @@ t.test('a state comes back letter by letter to a client that decodes forms', asy
 t.test('a service begins at its home page, or at the origin of its first address', async t => {
   t.equal(homeOf({ client_uri: 'https://town.example/hello', redirect_uris: ['https://a.example/back'] }), 'https://town.example/hello')
   t.equal(homeOf({ redirect_uris: ['https://a.example:8443/back?x=1', 'https://b.example/'] }), 'https://a.example:8443/')
+  t.equal(homeOf({ client_uri: 'https://agency.example/', redirect_uris: [] }), 'https://agency.example/')
+  t.equal(homeOf({ redirect_uris: [] }), undefined, 'and a data provider may have neither')
 })

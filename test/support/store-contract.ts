@@ -126,6 +126,7 @@ export async function keepsContract (t: Test, { site, open, pass }: Stand) {
       t.equal(await store.get('session', handle, { slideSeconds: 30, patienceMs: 5000 }), undefined, `a session to be lengthened ${shown}`)
       t.equal(await store.usedBy(handle), undefined, `usedBy ${shown}`)
       await t.resolves(store.end({ session: handle }, 30), `end ${shown}`)
+      await t.resolves(store.end({ access_token: handle }, 30), `end a token ${shown}`)
     }
     t.ok(await store.get('code', real), 'nothing of this touched the real one')
   })
@@ -193,6 +194,71 @@ export async function keepsContract (t: Test, { site, open, pass }: Stand) {
     await t.resolves(one.end({ token: 'never-was' }, 30))
   })
 
+  await t.test('a token is ended by its handle, at every replica, and no other with it', async t => {
+    const [one, other] = [opened(t), opened(t)]
+    const grant = grantOf()
+    const code = await one.put('code', grant, 30)
+    const { access_token } = await one.claim(code, claimOf(grant)) as { access_token: Handle }
+    const bystander = await one.claim(await one.put('code', grant, 30), claimOf(grant)) as { access_token: Handle }
+    const session = await one.put('session', sessionOf(), 30)
+
+    await one.end({ access_token: session }, 30)
+    await one.end({ access_token: code }, 30)
+    await one.end({ session: access_token }, 30)
+    t.ok(await other.get('token', access_token), 'a token is not ended as a session')
+    t.ok(await other.get('session', session), 'nor a session as a token')
+    t.ok(await other.get('code', code), 'nor a code')
+
+    await one.end({ access_token }, 30)
+    for (const store of [one, other]) {
+      t.equal(await store.get('token', access_token), undefined)
+      t.equal(await store.get('token', access_token, { slideSeconds: 30, patienceMs: 5000 }), undefined, 'a read that lengthens lives does not bring it back')
+      t.ok(await store.get('token', bystander.access_token), 'another token of the same grant is not touched')
+    }
+    t.match(await other.claim(code, claimOf(grant)), { used: { client_id: grant.client_id } }, 'nor is its code free again')
+    t.equal(await other.get('token', access_token), undefined)
+    await t.resolves(other.end({ access_token }, 30), 'to end twice is to end')
+    await t.resolves(other.end({ token: (await one.usedBy(code))!.token }, 30), 'also by its digest')
+    t.equal(await one.get('token', access_token), undefined)
+    await t.resolves(one.end({ access_token: `${site}-${'A'.repeat(43)}` }, 30), 'a token that never was')
+  })
+
+  await t.test('a name that was said is known to have been, and to ask is not to say', async t => {
+    const [one, other] = [opened(t), opened(t)]
+    const name = `pushed ${randomBytes(9).toString('base64url')}`
+    t.equal(await one.said(name), false)
+    t.equal(await other.said(name, { patienceMs: 5000 }), false)
+    t.equal(await one.once(name, 30, { patienceMs: 5000 }), true, 'to have asked was not to have said')
+    for (const store of [one, other]) {
+      t.equal(await store.said(name), true)
+      t.equal(await store.said(name, { patienceMs: 5000 }), true)
+      t.equal(await store.once(name, 30), false)
+      t.equal(await store.once(name, 30, { patienceMs: 5000 }), false)
+    }
+    t.equal(await one.said(`${name} `), false, 'another name is another name')
+    t.equal(await one.said(''), false)
+    t.equal(await one.ended(name), false, 'and no sid')
+    await one.end({ sid: `${name}x` }, 30)
+    t.equal(await one.said(`${name}x`), false, 'nor is a sid a name')
+  })
+
+  await t.test('who was the first to say a name is the first when it says so again, and nobody else is', async t => {
+    const stores = [opened(t), opened(t)]
+    const name = `pushed ${randomBytes(9).toString('base64url')}`
+    const logins = Array.from({ length: 50 }, (_, i) => `login-${i}`)
+    const said = await Promise.all(logins.map((by, i) => stores[i % 2]!.once(name, 30, { by })))
+    t.equal(said.filter(first => first === true).length, 1)
+    for (const store of stores) {
+      t.same(await Promise.all(logins.map(by => store.once(name, 30, { by, patienceMs: 5000 }))), said, 'asked again, each hears the same')
+      t.equal(await store.once(name, 30), false, 'who does not say who it is, is somebody else')
+      t.equal(await store.once(name, 30, { by: '' }), false)
+      t.equal(await store.said(name), true)
+    }
+    const nameless = `${name} nameless`
+    t.equal(await stores[0]!.once(nameless, 30), true)
+    t.equal(await stores[0]!.once(nameless, 30, { by: logins[0] }), false, 'nobody takes the place of one that did not say who it was')
+  })
+
   await t.test('a sid that ended is ended, also for a session that is put late', async t => {
     const [one, other] = [opened(t), opened(t)]
     const session = sessionOf()
@@ -251,6 +317,7 @@ export async function keepsContract (t: Test, { site, open, pass }: Stand) {
     t.ok(await store.get('token', access_token), 'token, alive')
     t.equal(await store.ended(sid), true, 'sid, ended')
     t.equal(await store.once(sid, 2), false, 'name, said; to say it again does not make it live longer')
+    t.equal(await store.said(sid), true, 'nor does it to ask')
     t.equal((await store.entered(sid)).length, 1, 'entered, alive')
 
     await pass(1)
@@ -260,6 +327,7 @@ export async function keepsContract (t: Test, { site, open, pass }: Stand) {
     t.equal(await store.get('token', access_token), undefined, 'token, dead')
     t.equal(await store.ended(sid), false, 'sid, free')
     t.same(await store.entered(sid), [], 'entered, dead')
+    t.equal(await store.said(sid), false, 'name, said by nobody')
     t.equal(await store.once(sid, 2), true, 'name, free')
     t.equal(await store.get('session', ended), undefined, 'what ended stays ended')
     t.match(await store.usedBy(live.code), { client_id: grant.client_id }, 'who redeemed a code is known when the code is gone')

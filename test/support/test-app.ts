@@ -11,6 +11,7 @@ import { makeNextKeys } from '../../src/keys.ts'
 import type { Answer, Clock, IdentityProvider, Question, Store } from '../../src/ports.ts'
 import { OAuthError, type Failure } from '../../src/protocol/errors.ts'
 import { merge } from '../world/configuration.ts'
+import { assertionOf, assertionType, keyOf, type Holder } from './client-keys.ts'
 
 export const origin = 'https://passerelle.example'
 export const base = '/api/v2'
@@ -30,7 +31,10 @@ const settings: Tree = { issuer, environment: 'production', keys: 'keys', listen
 
 const everyScope = ['openid', 'profile', 'birth', 'identite_pivot', 'email', 'given_name', 'idp_id', 'amr']
 
-/** Seven services: `agency` plain, `town` with a checkbox, `swift` without information page or PKCE, `mobile` public, `clinic` without single sign-on, `closed` inactive, `wary` choosy. */
+/**
+ * Nine services: `agency` plain, `town` with a checkbox, `swift` without information page or PKCE, `mobile` public, `clinic` without single sign-on, `closed` inactive,
+ * `wary` choosy, `notary` with a key of its own, `vault` of the FAPI 2.0 profile. And `archive`, a data provider.
+ */
 const clients: Record<string, Tree> = {
   agency: {
     redirect_uris: ['https://agency.example/back', 'https://agency.example/other?tab=1'],
@@ -52,7 +56,24 @@ const clients: Record<string, Tree> = {
   mobile: { redirect_uris: ['https://mobile.example/back'], scopes: everyScope, token_endpoint_auth_method: 'none', id_token_signed_response_alg: 'ES256', acr_values: ['eidas1'] },
   clinic: { redirect_uris: ['https://clinic.example/back'], scopes: everyScope, sso: false },
   closed: { redirect_uris: ['https://closed.example/back'], active: false },
-  wary: { redirect_uris: ['https://wary.example/back'], scopes: everyScope, identity_providers: { deny: ['taxes'] }, idp_hints: ['taxes'] }
+  wary: { redirect_uris: ['https://wary.example/back'], scopes: everyScope, identity_providers: { deny: ['taxes'] }, idp_hints: ['taxes'] },
+  notary: {
+    redirect_uris: ['https://notary.example/back', 'https://notary.example/other'],
+    post_logout_redirect_uris: ['https://notary.example/bye'],
+    scopes: everyScope,
+    token_endpoint_auth_method: 'private_key_jwt',
+    id_token_signed_response_alg: 'ES256',
+    jwks: { keys: [keyOf('notary').published] }
+  },
+  vault: {
+    profile: 'fapi2',
+    redirect_uris: ['https://vault.example/back'],
+    scopes: everyScope,
+    token_endpoint_auth_method: 'private_key_jwt',
+    id_token_signed_response_alg: 'ES256',
+    jwks: { keys: [keyOf('vault').published] }
+  },
+  archive: { introspection: true, scopes: ['openid', 'birth', 'email'] }
 }
 
 /** `taxes` vouches for every level, `post` for the lowest, `quiet` is hidden, `works` is in maintenance. */
@@ -84,9 +105,9 @@ function writeConfiguration (directory: string, options: TestOptions) {
   const merged = (trees: Record<string, Tree>, changes: Record<string, Tree | null> = {}) => Object.entries(merge(trees, changes) as Record<string, Tree>).filter(([name]) => changes[name] !== null)
 
   for (const [client_id, tree] of merged(clients, options.clients)) {
-    const isPublic = tree['token_endpoint_auth_method'] === 'none'
+    const hasNoSecret = ['none', 'private_key_jwt'].includes(String(tree['token_endpoint_auth_method']))
     writeFileSync(join(directory, 'secrets', client_id), secretOf(client_id))
-    writeFileSync(join(directory, 'clients', `${client_id}.yaml`), stringify({ client_id, name: client_id, title: `Service ${client_id}`, ...(isPublic ? {} : { client_secrets: [{ file: `secrets/${client_id}` }] }), ...tree }))
+    writeFileSync(join(directory, 'clients', `${client_id}.yaml`), stringify({ client_id, name: client_id, title: `Service ${client_id}`, ...(hasNoSecret ? {} : { client_secrets: [{ file: `secrets/${client_id}` }] }), ...tree }))
   }
   writeFileSync(join(directory, 'secrets', 'upstream'), 'our secret at every provider')
   for (const [id, tree] of merged(identityProviders, options.identityProviders)) {
@@ -245,6 +266,9 @@ export function requestOf (client_id: string, changes: Record<string, string | u
   return { parameters: present(parameters), code_verifier }
 }
 
+/** A request that was pushed, and where its browser goes with it. */
+export interface Pushed extends Asked { answer: Json, address: string }
+
 export interface Way extends Asked { login: string, page: Page }
 /** The end of a login: what the client was sent. */
 export interface Arrival extends Asked { login: string, code: string, page: Page }
@@ -266,6 +290,8 @@ export interface Browser {
   follow (page: Page): Promise<Page>
   /** the first page of a login */
   start (client_id: string, changes?: Record<string, string | undefined>): Promise<Way>
+  /** the same, by an address that holds the request otherwise */
+  startAt (address: string, asked: Asked): Promise<Way>
   choose (page: Page, idp?: string): Promise<Page>
   /** the provider sends the citizen back, who follows */
   comeBack (atProvider: Page, answer?: Record<string, string>): Promise<Page>
@@ -277,7 +303,7 @@ export interface Browser {
   /** a whole login */
   logIn (client_id: string, options?: LogInOptions): Promise<Arrival>
 }
-interface LogInOptions { idp?: string, changes?: Record<string, string | undefined> }
+interface LogInOptions { idp?: string, changes?: Record<string, string | undefined>, /** a request that was pushed, instead of a plain one */ pushed?: Pick<Pushed, 'address' | 'parameters' | 'code_verifier'> }
 
 function browserOf (app: FastifyInstance, now: Clock): Browser {
   const jar = new Map<string, { value: string, until: number }>()
@@ -334,8 +360,13 @@ function browserOf (app: FastifyInstance, now: Clock): Browser {
     },
     async start (client_id, changes) {
       const asked = requestOf(client_id, changes)
-      const page = await browser.get(`${base}/authorize?${new URLSearchParams(asked.parameters)}`)
-      return { ...asked, page, login: /[?&;]login=([\w-]{22})/.exec(page.body + page.location)?.[1] ?? '' }
+      return browser.startAt(`${base}/authorize?${new URLSearchParams(asked.parameters)}`, asked)
+    },
+    async startAt (address, { parameters, code_verifier }) {
+      const first = await browser.get(address)
+      // what was pushed is kept as a login, and on by GET
+      const page = /^\/[^?]*\/authorize\?login=/.test(first.location) ? await browser.get(first.location) : first
+      return { parameters, code_verifier, page, login: /[?&;]login=([\w-]{22})/.exec(page.body + page.location)?.[1] ?? '' }
     },
     async choose (page, idp = 'taxes') {
       const href = page.link(`idp-${idp}`)
@@ -348,15 +379,15 @@ function browserOf (app: FastifyInstance, now: Clock): Browser {
     },
     async comeBack (atProvider, answer) { return browser.follow(await browser.get(browser.callback(atProvider, answer))) },
     agree: (consentPage, changes = {}) => browser.post(`${base}/consent`, { ...consentPage.fields, decision: 'continue', consent: 'yes', ...changes }),
-    async toConsent (client_id, { idp = 'taxes', changes } = {}) {
-      const way = await browser.start(client_id, changes)
+    async toConsent (client_id, { idp = 'taxes', changes, pushed } = {}) {
+      const way = pushed === undefined ? await browser.start(client_id, changes) : await browser.startAt(pushed.address, pushed)
       if (way.page.status === 303) return { ...way, page: await browser.follow(way.page) }  // single sign-on, or an error
       return { ...way, page: await browser.comeBack(await browser.choose(way.page, idp)) }
     },
     async logIn (client_id, options) {
       const way = await browser.toConsent(client_id, options)
-      const page = way.page.status === 303 ? way.page : await browser.agree(way.page)
-      const code = page.query.get('code')
+      const page = way.page.status === 303 || way.page.fields['code'] !== undefined ? way.page : await browser.agree(way.page)
+      const code = page.query.get('code') ?? page.fields['code'] ?? null
       if (code === null) throw new Error(`no code: ${page.status} ${page.location} ${page.code} ${page.notice}`)
       return { ...way, page, code }
     }
@@ -374,10 +405,11 @@ export function credentialsOf (client_id: string): { headers: Headers, form: Rec
 export const basic = (client_id: string, secret: string) => `Basic ${Buffer.from(`${encodeURIComponent(client_id)}:${encodeURIComponent(secret)}`).toString('base64')}`
 export { secretOf }
 
-export interface Json { status: number, headers: Record<string, string | undefined>, body: Record<string, any> }
+export interface Json { status: number, headers: Record<string, string | undefined>, body: Record<string, any>, /** as it came */ text: string }
 
 export interface TestApp {
   app: FastifyInstance
+  issuer: string
   store: FrailStore
   providers: Record<string, TestProvider>
   now: Clock
@@ -390,13 +422,23 @@ export interface TestApp {
   events (name: string): Array<Record<string, unknown>>
   /** so many logins counted with this failure, or with success */
   counted (failure?: Failure): Promise<number>
-  /** a client's call of /token: its code, its credentials, and what a test changes; `undefined` takes away */
-  redeem (arrival: Pick<Arrival, 'code' | 'code_verifier' | 'parameters'>, changes?: Record<string, string | undefined>, as?: string): Promise<Json>
+  /** so many of a metric so far, by the labels that are named */
+  metric (name: string, labels?: Record<string, string>): Promise<number>
+  /** a client's call of /token: its code, its credentials, and what a test changes; `undefined` takes away; `holder` proves a key beside it */
+  redeem (arrival: Pick<Arrival, 'code' | 'code_verifier' | 'parameters'>, changes?: Record<string, string | undefined>, as?: string, holder?: Holder): Promise<Json>
   token (form: Form, headers?: Headers): Promise<Json>
-  userinfo (access_token: string): Promise<Json>
+  userinfo (access_token: string, holder?: Holder): Promise<Json>
+  /** a form sent to a path under the base */
+  post (path: string, form: Form, headers?: Headers): Promise<Json>
+  /** how a client proves who it is, by the method of its registration in force; an assertion is new each time */
+  credentials (client_id: string): Promise<{ headers: Headers, form: Record<string, string> }>
+  /** the same, with what a client asks for beside it */
+  postAs (client_id: string, path: string, form: Record<string, string | undefined>, headers?: Headers): Promise<Json>
+  /** a client pushes its request (RFC 9126) */
+  push (client_id: string, changes?: Record<string, string | undefined>, holder?: Holder): Promise<Pushed>
 }
 
-export const jsonOf = ({ statusCode, headers, body }: Answered): Json => ({ status: statusCode, headers: headers as Record<string, string | undefined>, body: body.startsWith('{') ? JSON.parse(body) : {} })
+export const jsonOf = ({ statusCode, headers, body }: Answered): Json => ({ status: statusCode, headers: headers as Record<string, string | undefined>, body: body.startsWith('{') ? JSON.parse(body) : {}, text: body })
 
 /** The gateway with providers, a clock and a store that a test has in hand; it closes with the test. */
 export async function testApp (t: Teardown, { settings, clients, identityProviders, ...ports }: TestOptions = {}): Promise<TestApp> {
@@ -413,15 +455,33 @@ export async function testApp (t: Teardown, { settings, clients, identityProvide
   const app = await buildApp(configuration, { log: { write: line => { log.push(line) } }, ...ports, now, store, identityProviders: new Map(Object.entries(providers)) })
   t.teardown(() => app.close())
 
-  const token = async (form: Form, headers: Headers = {}) => jsonOf(await app.inject({
+  const { issuer } = configuration.settings
+  const path = new URL(issuer).pathname
+  const post: TestApp['post'] = async (at, form, headers = {}) => jsonOf(await app.inject({
     method: 'POST',
-    url: `${base}/token`,
+    url: path + at,
     headers: present({ 'content-type': 'application/x-www-form-urlencoded', ...headers }),
     payload: typeof form === 'string' ? form : new URLSearchParams(form).toString()
   }))
+  const token: TestApp['token'] = (form, headers) => post('/token', form, headers)
+  const credentials = async (client_id: string): ReturnType<TestApp['credentials']> => {
+    switch (app.client(client_id)?.token_endpoint_auth_method) {
+      case 'none': return { headers: {}, form: { client_id } }
+      case 'client_secret_post': return { headers: {}, form: { client_id, client_secret: secretOf(client_id) } }
+      case 'private_key_jwt': return { headers: {}, form: { client_assertion_type: assertionType, client_assertion: await assertionOf(client_id, { issuer, now: now() }) } }
+      default: return { headers: { authorization: basic(client_id, secretOf(client_id)) }, form: {} }
+    }
+  }
+  const postAs: TestApp['postAs'] = async (client_id, at, form, headers = {}) => {
+    const proof = await credentials(client_id)
+    return post(at, present<string>({ ...proof.form, ...form }), { ...proof.headers, ...headers })
+  }
+  const proving = (holder: Holder | undefined, at: string, send: (headers: Headers) => Promise<Json>, more: { method?: string, access_token?: string } = {}) =>
+    holder === undefined ? send({}) : holder.proving({ path: at, ...more }, dpop => send({ dpop }))
 
   return {
     app,
+    issuer,
     store,
     providers,
     now,
@@ -434,11 +494,25 @@ export async function testApp (t: Teardown, { settings, clients, identityProvide
       const { values } = await app.metricsRegistry.getSingleMetric('passerelle_logins_total')!.get()
       return values.filter(({ labels }) => labels['failure'] === (failure ?? '')).reduce((sum, { value }) => sum + value, 0)
     },
-    async redeem ({ code, code_verifier, parameters }, changes = {}, as = parameters['client_id']!) {
-      const { headers, form } = credentialsOf(as)
-      const body = { grant_type: 'authorization_code', code, redirect_uri: parameters['redirect_uri'], code_verifier: parameters['code_challenge'] === undefined ? undefined : code_verifier, ...form, ...changes }
-      return token(present<string>(body), headers)
+    async metric (name, labels = {}) {
+      const { values } = await app.metricsRegistry.getSingleMetric(name)!.get()
+      return values.filter(value => Object.entries(labels).every(([label, text]) => value.labels[label] === text)).reduce((sum, { value }) => sum + value, 0)
     },
-    async userinfo (access_token) { return jsonOf(await app.inject({ url: `${base}/userinfo`, headers: { authorization: `Bearer ${access_token}` } })) }
+    async redeem ({ code, code_verifier, parameters }, changes = {}, as = parameters['client_id']!, holder) {
+      const form = { grant_type: 'authorization_code', code, redirect_uri: parameters['redirect_uri'], code_verifier: parameters['code_challenge'] === undefined ? undefined : code_verifier, ...changes }
+      return proving(holder, '/token', headers => postAs(as, '/token', form, headers))
+    },
+    async userinfo (access_token, holder) {
+      const authorization = `${holder === undefined ? 'Bearer' : 'DPoP'} ${access_token}`
+      return proving(holder, '/userinfo', async headers => jsonOf(await app.inject({ url: `${path}/userinfo`, headers: { authorization, ...headers } })), { method: 'GET', access_token })
+    },
+    post,
+    credentials,
+    postAs,
+    async push (client_id, changes, holder) {
+      const asked = requestOf(client_id, changes)
+      const answer = await proving(holder, '/par', headers => postAs(client_id, '/par', asked.parameters, headers))
+      return { ...asked, answer, address: `${path}/authorize?${new URLSearchParams({ client_id, request_uri: String(answer.body['request_uri']) })}` }
+    }
   }
 }
