@@ -15,7 +15,8 @@ t.setTimeout(110_000)
 const seed = Number(process.env['FUZZ_SEED'] ?? randomInt(2 ** 31))
 const path = process.env['FUZZ_PATH']
 const cases = Number(process.env['FUZZ_CASES'] ?? 1000)
-const fewestRequests = 20_000
+/** What a run on a machine that has other work to do reaches too; one that has none does twice as many. */
+const fewest = { requests: 20_000, hostile: 9_000 }
 
 /** Planted wherever a request can hold text; `upstream` is what an identity provider says. It may come back escaped only. */
 const marker = '<svg onload=q7>"\'z'
@@ -857,12 +858,12 @@ t.test('whatever is sent, at whatever moment, is answered properly', async t => 
   const tally: Tally = { requests: 0, hostile: 0, outcomes: new Map() }
   const begin = performance.now()
   const property = fc.asyncProperty(caseOf([...known.values()]), async told => { await tell(gateway, known, told, tally) })
-  const { failed, counterexamplePath, errorInstance, numShrinks } = await fc.check(property, { seed, numRuns: cases, ...(path === undefined ? {} : { path }) })
+  const { failed, counterexamplePath, errorInstance, numShrinks } = await fc.check(property, { seed, numRuns: cases, interruptAfterTimeLimit: 90_000, ...(path === undefined ? {} : { path }) })
   t.comment(`${tally.requests} requests, ${tally.hostile} of them hostile, in ${Math.round((performance.now() - begin) / 1000)} s`)
   const [what = '', ...transcript] = (errorInstance as Error | null)?.message.split('\n') ?? []
   t.notOk(failed, failed ? `${what} (FUZZ_SEED=${seed} FUZZ_PATH=${counterexamplePath}, after ${numShrinks} shrinks)` : 'nothing was found', { transcript: transcript.join('\n') })
   if (failed || path !== undefined) return
-  t.ok(tally.requests >= fewestRequests, `${tally.requests} requests`)
+  t.ok(tally.requests >= fewest.requests && tally.hostile >= fewest.hostile, `${tally.requests} requests, ${tally.hostile} of them hostile`)
   for (const [route, { operations }] of known) {
     const outcomes = tally.outcomes.get(route) ?? new Set()
     t.ok(outcomes.has('refused') && (operations || outcomes.has('granted')), `${route} was tried both ways: ${[...outcomes].join(' ')}`)

@@ -1,3 +1,4 @@
+import { sign } from 'node:crypto'
 import { CompactEncrypt, decodeJwt } from 'jose'
 import t, { type Test } from 'tap'
 import { clientDesk, inDevelopment } from '../support/client-desk.ts'
@@ -156,6 +157,21 @@ t.test('what is not signed by this client, for us, now, is invalid_request_objec
   gateway.app.configuration.clients.get('notary')!.active = false
   t.match(await gateway.browser().get(at({ ...beside, request })), { status: /^40[03]$/, location: '' }, 'a client closed meanwhile')
   t.match(await gateway.browser().get(at({ ...beside, request: good })), { status: 403, code: 'A02', location: '' }, 'with a request that is good')
+})
+
+t.test('one whose payload is not encoded is refused, however well it is signed (RFC 7797 §7)', async t => {
+  const redirect_uri = 'http://localhost:3000/back'
+  const gateway = await testApp(t, { settings: inDevelopment, clients: { notary: { redirect_uris: [redirect_uri] } } })
+  const claims = { ...requestOf('notary', { redirect_uri }).parameters, aud: gateway.issuer, exp: gateway.now() + 60 }
+  const { kid, privateKey } = keyOf('notary')
+  const made = (header: object, payload: string) => {
+    const text = `${Buffer.from(JSON.stringify({ alg: 'ES256', kid, ...header })).toString('base64url')}.${payload}`
+    return `${text}.${sign('sha256', Buffer.from(text), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`
+  }
+  const encoded = made({}, Buffer.from(JSON.stringify(claims)).toString('base64url'))
+  t.equal((await gateway.browser().get(at({ client_id: 'notary', request: encoded }))).status, 200, 'encoded')
+  t.notMatch(JSON.stringify(claims), /\./, 'it could be read')
+  isOurPage(t, await gateway.browser().get(at({ client_id: 'notary', request: made({ crit: ['b64'], b64: false }, JSON.stringify(claims)) })), 'A17', 'not encoded')
 })
 
 t.test('one that is not signed, or of a client without keys, is not supported (OpenID Connect Core §6.1, RFC 9101 §10.2)', async t => {
