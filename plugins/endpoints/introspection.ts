@@ -7,7 +7,7 @@ import { CredentialParameters } from '../../src/protocol/client-authentication.t
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { introspectionOf } from '../../src/protocol/introspection.ts'
 
-const body = Type.Object({ token: parameter(1024), token_type_hint: parameter(64), ...CredentialParameters })
+const body = Type.Object({ token: parameter(16_384), token_type_hint: parameter(64), ...CredentialParameters })
 
 const told = Type.Object({
   active: Type.Boolean(),

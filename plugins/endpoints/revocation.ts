@@ -5,7 +5,7 @@ import { parameter } from '../../src/protocol/authorization-request.ts'
 import { CredentialParameters } from '../../src/protocol/client-authentication.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 
-const body = Type.Object({ token: parameter(1024), token_type_hint: parameter(64), ...CredentialParameters })
+const body = Type.Object({ token: parameter(16_384), token_type_hint: parameter(64), ...CredentialParameters })
 
 /** Revocation endpoint (RFC 7009): a client ends a token of its own. A token that is not, or not any more, has been ended as well. */
 const plugin: FastifyPluginAsyncTypebox = async app => {

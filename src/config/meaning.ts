@@ -37,6 +37,8 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
   }
 
   secure('passerelle.yaml', '/issuer', settings.issuer)
+  const normal = URL.canParse(settings.issuer) ? new URL(settings.issuer).href.replace(/\/$/, '') : settings.issuer
+  if (!/[?]|\/$/.test(settings.issuer) && settings.issuer !== normal) say('passerelle.yaml', '/issuer', `expected as every client will write it: ${normal}`)
   if (/[?]|\/$/.test(settings.issuer)) say('passerelle.yaml', '/issuer', 'expected no query and no slash at the end')
   all('passerelle.yaml', '/acr/default', settings.acr.default === undefined ? [] : [settings.acr.default], levels, 'one of /acr/levels')
   all('passerelle.yaml', '/session/acr_values', settings.session.acr_values, levels, 'one of /acr/levels')

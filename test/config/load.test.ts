@@ -104,6 +104,7 @@ const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['a redirect_uri of another scheme', { 'clients/town.yaml': { ...town, redirect_uris: ['javascript:alert(1)'] } }, /^clients\/town\.yaml: \/redirect_uris\/0: expected an http or https address without a fragment$/],
   ['an http issuer in production', { 'passerelle.yaml': { ...settings, issuer: 'http://login.example' } }, /^passerelle\.yaml: \/issuer: expected https$/],
   ['an issuer with a slash at the end', { 'passerelle.yaml': { ...settings, issuer: 'https://login.example/' } }, /^passerelle\.yaml: \/issuer: expected no query and no slash at the end$/],
+  ...['https://login.example:443', 'https://Login.example', 'https://login.example/a/../b'].map((issuer): [string, Record<string, unknown>, RegExp] => [`an issuer that clients would write otherwise: ${issuer}`, { 'passerelle.yaml': { ...settings, issuer } }, /^passerelle\.yaml: \/issuer: expected as every client will write it: https:\/\/login\.example(\/b)?$/]),
   ['a default level that does not exist', { 'passerelle.yaml': { ...settings, acr: { default: 'high' } } }, /^passerelle\.yaml: \/acr\/default: high is not one of/],
   ['no client at all', { 'clients/town.yaml': null, 'clients/app.yaml': null }, /^clients\/: expected at least one client$/],
   ['no provider at all', { 'identity-providers/post.yaml': null, 'identity-providers/tax.yaml': null }, /^identity-providers\/: expected at least one/],
