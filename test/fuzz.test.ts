@@ -15,7 +15,7 @@ t.setTimeout(110_000)
 const seed = Number(process.env['FUZZ_SEED'] ?? randomInt(2 ** 31))
 const path = process.env['FUZZ_PATH']
 const cases = Number(process.env['FUZZ_CASES'] ?? 1000)
-/** What a run on a machine that has other work to do reaches too; one that has none does twice as many. */
+/** What every run reaches. */
 const fewest = { requests: 20_000, hostile: 9_000 }
 
 /** Planted wherever a request can hold text; `upstream` is what an identity provider says. It may come back escaped only. */

@@ -17,7 +17,7 @@ const maximumBytes = 256 * 1024
 /** Where no registration may send us: this machine, what only its own link can reach, the metadata services of clouds, and addresses that wrap another. */
 const inward = new BlockList()
 for (const [network, prefix] of [['0.0.0.0', 8], ['127.0.0.0', 8], ['169.254.0.0', 16], ['192.0.0.0', 24], ['100.100.100.200', 32]] as const) inward.addSubnet(network, prefix, 'ipv4')
-for (const [network, prefix] of [['::', 96], ['64:ff9b::', 96], ['2002::', 16], ['fe80::', 10], ['fd00:ec2::', 32], ['fd20:ce::', 32]] as const) inward.addSubnet(network, prefix, 'ipv6')
+for (const [network, prefix] of [['::', 96], ['64:ff9b::', 96], ['64:ff9b:1::', 48], ['2002::', 16], ['fe80::', 10], ['fd00:ec2::', 32], ['fd20:ce::', 32]] as const) inward.addSubnet(network, prefix, 'ipv6')
 
 const isInward = (address: string) => inward.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
 

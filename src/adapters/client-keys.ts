@@ -1,4 +1,4 @@
-import { CompactEncrypt, errors, importJWK, type JSONWebKeySet } from 'jose'
+import { CompactEncrypt, errors, importJWK, type JSONWebKeySet, type JWK } from 'jose'
 import type { ClientKeys } from '../ports.ts'
 import { spelled } from '../protocol/algorithms.ts'
 import { OAuthError } from '../protocol/errors.ts'
@@ -26,12 +26,21 @@ export function clientKeys (fetchKeys: () => Promise<JSONWebKeySet>): ClientKeys
     async encrypter ({ alg, enc }) {
       const jwk = await keys.encryptionKey(alg).catch(cause => { throw unavailable(cause) })
       if (jwk === undefined) throw unavailable(new Error(`none of its keys is for ${alg}`))
-      const key = await importJWK(jwk, alg).catch(cause => { throw unavailable(cause) })
+      const key = await publicKey(jwk, alg).catch(cause => { throw unavailable(cause) })
       const header = { alg, enc, cty: 'JWT', ...(jwk.kid === undefined ? {} : { kid: jwk.kid }) }
       return jwt => new CompactEncrypt(Buffer.from(jwt)).setProtectedHeader(header).encrypt(key)
     }
   }
 }
+
+/** A key with nothing but its public part, as every algorithm here takes it: what could go wrong with it goes wrong now. */
+async function publicKey ({ kty, crv, n, e, x, y }: JWK, alg: string) {
+  const key = await importJWK({ kty, crv, n, e, x, y } as JWK, alg) as CryptoKey
+  const { modulusLength = leastModulus } = key.algorithm as RsaHashedKeyAlgorithm
+  if (modulusLength < leastModulus) throw new Error(`expected an RSA key of ${leastModulus} bits or more`)
+  return key
+}
+const leastModulus = 2048
 
 /** Asks no more often than each second while it fails: anybody may send what a key is needed for. */
 function sparingly<T> (ask: () => Promise<T>) {

@@ -14,6 +14,7 @@ const anHourMs = 60 * 60 * 1000
 export function lastKnown<T> (ask: () => Promise<T>, { freshMs, oldMs = anHourMs }: Ages) {
   let known: { value: T, at: number } | undefined
   let asked: Promise<T> | undefined
+  let waited: Promise<T> | undefined
 
   function renew () {
     asked ??= ask()
@@ -30,10 +31,12 @@ export function lastKnown<T> (ask: () => Promise<T>, { freshMs, oldMs = anHourMs
       if (known === undefined) return renew()
       const last = known
       const age = performance.now() - last.at
-      if (age < freshMs) return Promise.resolve(last.value)
+      if (age < freshMs) return waited ?? Promise.resolve(last.value)
       last.at = performance.now()                                      // not at each call, should it not be had
       const renewed = renew().catch(() => last.value)
-      return age < oldMs ? Promise.resolve(last.value) : renewed
+      if (age < oldMs) return Promise.resolve(last.value)
+      waited = renewed.finally(() => { waited = undefined })            // whoever comes meanwhile waits, too
+      return waited
     }
   }
 }

@@ -1,5 +1,5 @@
 import { compactVerify, createLocalJWKSet, errors, type CompactVerifyResult, type JSONWebKeySet, type JWK } from 'jose'
-import type { Encryption } from '../protocol/algorithms.ts'
+import { encrypts, type Encryption } from '../protocol/algorithms.ts'
 import { lastKnown } from './last-known.ts'
 
 const freshMs = 5 * 60 * 1000
@@ -53,11 +53,3 @@ function finderOf (jwks: JSONWebKeySet) {
 
 /** EdDSA over Ed25519 has two names (RFC 8037 §3.1, RFC 9864 §2.2): a key that is registered under one is found by the other. */
 const byEitherName = ({ alg, ...jwk }: JWK): JWK => jwk.kty === 'OKP' || alg === undefined ? jwk : { ...jwk, alg }
-
-/** Characters of the modulus of an RSA key of 2,048 bits. */
-const lengthOf2048 = 342
-
-/** Whether a public key may wrap or agree on a key by this algorithm (RFC 7517 §4.2, §4.4, RFC 7518 §4). */
-export const encrypts = ({ kty, crv = '', n = '', use = 'enc', alg: own }: JWK, alg: Encryption['alg']) =>
-  use === 'enc' && (own === undefined || own === alg) &&
-  (alg === 'RSA-OAEP-256' ? kty === 'RSA' && n.length >= lengthOf2048 : (kty === 'EC' && ['P-256', 'P-384', 'P-521'].includes(crv)) || (kty === 'OKP' && crv === 'X25519'))

@@ -1,7 +1,6 @@
 import { createPublicKey } from 'node:crypto'
 import type { JWK } from 'jose'
-import { encrypts } from '../adapters/published-keys.ts'
-import { strictAlgorithms, type SigningAlgorithm } from '../protocol/algorithms.ts'
+import { acceptedAlgorithms, encrypts, isPublic, strictAlgorithms, verifies, type SigningAlgorithm } from '../protocol/algorithms.ts'
 import type { Client, IdentityProvider } from './load.ts'
 import type { Settings } from './schema.ts'
 
@@ -97,9 +96,16 @@ function faultsOfKeys (client: Client, signs: ReadonlySet<SigningAlgorithm>): Fa
   if (jwks !== undefined && jwks_uri !== undefined) faults.push(['/jwks_uri', 'expected only one of jwks and jwks_uri'])
   jwks?.keys.forEach((jwk, at) => { if (!isPublicKey(jwk)) faults.push([`/jwks/keys/${at}`, 'expected a public key, RSA with 2048 bits or more, EC or Ed25519 or X25519']) })
 
-  const uses = { token_endpoint_auth_method: client.token_endpoint_auth_method === 'private_key_jwt', request_object_signing_alg: client.request_object_signing_alg !== undefined, require_signed_request_object: client.require_signed_request_object }
-  const signing = jwks === undefined || jwks.keys.some(({ kty, crv = '', use = 'sig' }) => use === 'sig' && (kty === 'RSA' || crv === 'P-256' || crv === 'Ed25519'))
-  for (const [name, used] of Object.entries(uses)) if (used && (none || !signing)) faults.push([`/${name}`, 'expected a key that signs in jwks, or jwks_uri'])
+  const { profile, request_object_signing_alg, token_endpoint_auth_signing_alg } = client
+  const uses = [
+    ['token_endpoint_auth_method', client.token_endpoint_auth_method === 'private_key_jwt', token_endpoint_auth_signing_alg],
+    ['request_object_signing_alg', request_object_signing_alg !== undefined, request_object_signing_alg],
+    ['require_signed_request_object', client.require_signed_request_object, request_object_signing_alg]
+  ] as const
+  for (const [name, used, registered] of uses) {
+    const signs = jwks === undefined || jwks.keys.some(jwk => acceptedAlgorithms(profile, registered).some(alg => verifies(jwk, alg)))
+    if (used && (none || !signs)) faults.push([`/${name}`, 'expected a key that signs in jwks, or jwks_uri'])
+  }
   for (const purpose of ['id_token', 'userinfo', 'introspection'] as const) {
     const signed = client[`${purpose}_signed_response_alg`]
     if (signed !== undefined && signs.size > 0 && !signs.has(signed)) faults.push([`/${purpose}_signed_response_alg`, `expected a signing key for ${signed} among our keys`])
@@ -126,7 +132,7 @@ function faultsOfProfile (client: Client): Fault[] {
 }
 
 function isPublicKey (jwk: JWK) {
-  if (jwk.d !== undefined || jwk.k !== undefined) return false
+  if (!isPublic(jwk)) return false
   try {
     const { asymmetricKeyDetails: { modulusLength = 2048 } = {} } = createPublicKey({ key: jwk, format: 'jwk' })
     return modulusLength >= 2048

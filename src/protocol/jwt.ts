@@ -20,4 +20,4 @@ export function faultOfTimes ({ exp, nbf, iat }: Record<string, unknown>, { now,
 }
 
 /** Whether a header names this kind of JWT, or none (RFC 8725 §3.11, RFC 7515 §4.1.9). */
-export const isOfKind = (typ: unknown, kind: string) => typ === undefined || ['jwt', kind].includes(String(typ).toLowerCase().replace(/^application\//, ''))
+export const isOfKind = (typ: unknown, kind: string) => typ === undefined || (typeof typ === 'string' && ['jwt', kind].includes(typ.toLowerCase().replace(/^application\//, '')))

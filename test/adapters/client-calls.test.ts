@@ -184,8 +184,11 @@ t.test('what is no set of a key at least is none (RFC 7517 §5)', async t => {
   let body = ''
   const { address } = await serve(t, (request, response) => { response.end(body) })
   const calls = callsOf(t)
-  for (body of ['', 'Marie', '<html></html>', keys.slice(1), `${keys}x`, 'null', '1', '"keys"', 'true', '[]', `[${JSON.stringify(key)}]`, '{}', '{"keys":null}', '{"keys":{}}', '{"keys":"x"}', '{"keys":{"0":{},"length":1}}', '{"keys":[]}', JSON.stringify(key), '{"Keys":[{}]}']) {
-    await t.rejects(calls.getKeys(address), body.slice(0, 40))
+  for (body of ['', 'Marie', '<html></html>', keys.slice(1), `${keys}x`, 'null', '1', '"keys"', 'true', '[]', `[${JSON.stringify(key)}]`]) await t.rejects(calls.getKeys(address), body.slice(0, 40))
+  const noSet = { message: 'expected a JWK Set with a key at least' }
+  for (body of ['{}', '{"keys":null}', '{"keys":{}}', '{"keys":"x"}', '{"keys":{"0":{},"length":1}}', '{"keys":[]}', JSON.stringify(key), '{"Keys":[{}]}']) await t.rejects(calls.getKeys(address), noSet, body)
+  for (const other of ['null', '1', '"key"', '[]', '{}', '{"kty":1}', '{"kty":null}', '{"kid":"one"}']) {
+    for (body of [`{"keys":[${other}]}`, `{"keys":[${JSON.stringify(key)},${other}]}`]) await t.rejects(calls.getKeys(address), noSet, `a key that is ${other}`)
   }
   body = `\n ${keys}`
   t.same(await calls.getKeys(address), { keys: [key] })

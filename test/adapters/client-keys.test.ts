@@ -255,7 +255,11 @@ t.test('a key that is not for encryption, or not for this one, encrypts nothing,
     ['RSA without a number', [{ kty: 'RSA', e: 'AQAB' }], 'RSA-OAEP-256'],
     ['RSA for verifying', [{ ...rsa, key_ops: ['verify'] }], 'RSA-OAEP-256'],
     ['a curve for verifying', [{ ...ec, key_ops: ['verify'] }], 'ECDH-ES'],
-    ['RSA of 1,024 bits', [publicOf(generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey)], 'RSA-OAEP-256']
+    ['RSA of 1,024 bits', [publicOf(generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey)], 'RSA-OAEP-256'],
+    ['RSA of 2,047 bits', [publicOf(generateKeyPairSync('rsa', { modulusLength: 2047 }).publicKey)], 'RSA-OAEP-256'],
+    ['RSA with its private part', [publicOf(pairs['RSA of 2048 bits'].privateKey)], 'RSA-OAEP-256'],
+    ['a curve with its private part', [publicOf(pairs['P-256'].privateKey)], 'ECDH-ES'],
+    ['RSA for nothing', [{ ...rsa, key_ops: [] }], 'RSA-OAEP-256']
   ]
   for (const [what, keys, alg] of table) await t.rejects(desk(...keys).encrypter({ alg, enc: 'A256GCM' }), unavailable, what)
   await t.rejects(desk(rsa).encrypter({ alg: 'ECDH-ES', enc: 'A256GCM' }), { ...unavailable, cause: { message: 'none of its keys is for ECDH-ES' } }, 'and whoever looks for the cause learns it')
@@ -277,6 +281,13 @@ t.test('a key that is said to be for encryption goes before one that is not said
   const vague = [publicOf(pairs['P-256'].publicKey, { kid: 'vague' }), publicOf(pairs['P-384'].publicKey, { alg: 'ECDH-ES', kid: 'vaguer' })]
   for (const keys of [[own, ...vague], [...vague, own]]) t.equal((await compactDecrypt(await (await desk(...keys).encrypter({ alg: 'ECDH-ES', enc: 'A256GCM' }))('a.b.c'), privateKey)).protectedHeader.kid, 'enc')
   t.equal((await compactDecrypt(await (await desk(...vague).encrypter({ alg: 'ECDH-ES', enc: 'A256GCM' }))('a.b.c'), pairs['P-256'].privateKey)).protectedHeader.kid, 'vague', 'where none is, the first will do')
+})
+
+t.test('a key for verifying does not stand in the way of one for encryption (RFC 7517 §4.3)', async t => {
+  const { publicKey, privateKey } = pairs['P-256']
+  const { alg, use, ...verifying } = first.published
+  const jwe = await (await desk({ ...verifying, key_ops: ['verify'] }, publicOf(publicKey, { kid: 'other' })).encrypter({ alg: 'ECDH-ES', enc: 'A256GCM' }))('a.b.c')
+  t.equal((await compactDecrypt(jwe, privateKey)).protectedHeader.kid, 'other')
 })
 
 t.test('a key for encryption that is missing is worth one question in thirty seconds', async t => {

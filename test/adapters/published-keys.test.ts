@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import type { JWK } from 'jose'
-import { encrypts, publishedKeys } from '../../src/adapters/published-keys.ts'
+import { publishedKeys } from '../../src/adapters/published-keys.ts'
+import { encrypts } from '../../src/protocol/algorithms.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { createForgedKey, signedBy } from '../support/forging-provider.ts'
 

@@ -133,6 +133,9 @@ const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['a private key, RSA, beside a public one', { 'clients/town.yaml': { ...keyed, jwks: { keys: [ec, rsaPrivate] } } }, /^clients\/town\.yaml: \/jwks\/keys\/1: expected a public key/],
   ['a private key, Ed25519', { 'clients/town.yaml': { ...keyed, jwks: { keys: [jwkOf('ed25519', {}, 'privateKey')] } } }, /^clients\/town\.yaml: \/jwks\/keys\/0: expected a public key/],
   ['a private member alone', { 'clients/town.yaml': { ...keyed, jwks: { keys: [{ ...ec, d: '' }] } } }, /^clients\/town\.yaml: \/jwks\/keys\/0: expected a public key/],
+  ['the private members of an RSA key but the first', { 'clients/town.yaml': { ...keyed, jwks: { keys: [{ ...rsaPrivate, d: undefined }] } } }, /^clients\/town\.yaml: \/jwks\/keys\/0: expected a public key/],
+  ['assertions by a key for encryption', { 'clients/town.yaml': { ...keyed, jwks: { keys: [{ ...ec, alg: 'ECDH-ES' }] } } }, /^clients\/town\.yaml: \/token_endpoint_auth_method: expected a key that signs in jwks, or jwks_uri$/],
+  ['assertions by a key that verifies nothing of the algorithm that is meant', { 'clients/town.yaml': { ...keyed, token_endpoint_auth_signing_alg: 'RS256' } }, /^clients\/town\.yaml: \/token_endpoint_auth/],
   ['a secret within a public key', { 'clients/town.yaml': { ...keyed, jwks: { keys: [{ ...rsa, k: 'c2VjcmV0' }] } } }, /^clients\/town\.yaml: \/jwks\/keys\/0: expected a public key/],
   ['a secret for a key', { 'clients/town.yaml': { ...keyed, jwks: { keys: [{ kty: 'oct', k: 'c2VjcmV0' }] } } }, /^clients\/town\.yaml: \/jwks\/keys\/0\/kty: expected one of RSA, EC, OKP$/],
   ['an RSA key of 1,024 bits', { 'clients/town.yaml': { ...keyed, jwks: { keys: [jwkOf('rsa', { modulusLength: 1024 })] } } }, /^clients\/town\.yaml: \/jwks\/keys\/0: expected a public key, RSA with 2048 bits or more/],
@@ -212,7 +215,7 @@ t.test('what is to be signed by a key that we do not have is said for each purpo
     for (const [name, client] of [['id_token_signed_response_alg', town], ['userinfo_signed_response_alg', town], ['introspection_signed_response_alg', agency]] as const) {
       t.same(problemsOf(directoryWithout(t, alg, { 'clients/town.yaml': { ...client, [name]: alg } })), [`clients/town.yaml: /${name}: expected a signing key for ${alg} among our keys`])
     }
-    t.same(problemsOf(directoryWithout(t, alg, { 'clients/town.yaml': { ...keyed, request_object_signing_alg: alg, token_endpoint_auth_signing_alg: alg } })), [], 'what the client signs needs no key of ours')
+    t.same(problemsOf(directoryWithout(t, alg, { 'clients/town.yaml': { ...keyed, jwks: undefined, jwks_uri: 'https://town.example/jwks', request_object_signing_alg: alg, token_endpoint_auth_signing_alg: alg } })), [], 'what the client signs needs no key of ours')
   }
   t.same(problemsOf(directoryWithout(t, 'ES256')), ['keys: expected a signing key for ES256'])
 })

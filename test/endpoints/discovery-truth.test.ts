@@ -9,6 +9,8 @@ import { base, basic, citizen, issuer, origin, requestOf, secretOf, testApp, typ
 
 // Discovery tells the truth: whatever it names is used here through the front door, and what the registries know beside it is refused. A name without an entry fails.
 
+t.setTimeout(110_000)
+
 type Registration = Record<string, unknown>
 type Metadata = Record<string, any>
 
