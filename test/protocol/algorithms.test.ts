@@ -69,4 +69,5 @@ t.test('what agrees on a key is a curve for that, what wraps one is RSA of 2,048
   t.same(by('RSA-OAEP-256'), ['RSA'])
   t.notOk(encrypts({ ...keys['RSA']!, n: n.slice(1) }, 'RSA-OAEP-256'))
   t.notOk(encrypts({ ...keys['P-256']!, crv: 'secp256k1' }, 'ECDH-ES'))
+  for (const kind of ['P-256', 'RSA']) t.notOk(encrypts({ ...keys[kind]!, crv: 'X25519' }, 'ECDH-ES'), `a curve that ${kind} has not`)
 })
