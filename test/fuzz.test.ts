@@ -714,7 +714,8 @@ async function tell (gateway: TestApp, known: ReadonlyMap<string, Known>, { clie
       ...draft.headers,
       ...(cookie === '' ? {} : { cookie })
     }).map(([name, value]) => [name, headerText(value, name === 'cookie' ? 8000 : 2500)]))
-    const address = target.replace(/^(?!\/)/, '/').slice(0, longestHead - Object.entries(sent).reduce((sum, [name, value]) => sum + name.length + value.length + 4, 0))
+    // what a URL takes for the name of a host at its beginning goes by the socket, below: inject would look for that host
+    const address = target.replace(/^(?!\/)/, '/').replaceAll('\\', '%5C').replace(/^\/[\t\n\r]+/, '/').slice(0, longestHead - Object.entries(sent).reduce((sum, [name, value]) => sum + name.length + value.length + 4, 0))
     transcript.push([`${draft.method} ${short(address)}`, ...Object.entries(sent).map(([name, value]) => `  ${name}: ${short(value)}`), ...(payload === undefined ? [] : [`  ${short(typeof payload === 'string' ? payload : payload.toString('latin1'))}`])].join('\n'))
 
     const blame = (what: string) => new Error(`${what}\n${transcript.join('\n')}`)
