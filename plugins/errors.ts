@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import { errorPage } from '../src/pages/error.ts'
 import { finishedPage } from '../src/pages/finished.ts'
 import { spelled, strictAlgorithms } from '../src/protocol/algorithms.ts'
-import { errorMembers, OAuthError, type ErrorText, type Failure } from '../src/protocol/errors.ts'
+import { errorMembers, OAuthError, type ErrorText, type Failure, type SecurityFailure } from '../src/protocol/errors.ts'
 import { homeOf } from '../src/protocol/redirect.ts'
 import { clientMark } from '../src/protocol/subject.ts'
 import { loginOfState } from '../src/protocol/upstream.ts'
@@ -104,8 +104,6 @@ export default fp(async app => {
     return id === undefined ? undefined : [...clients.values()].find(({ client_id }) => clientMark(subject, id, client_id) === mark)
   }
 }, { name: 'errors', dependencies: ['metrics', 'events', 'clients', 'pages', 'authorization-response'] })
-
-type SecurityFailure = 'code_replayed' | 'code_of_another_client' | 'client_authentication_failed' | 'assertion_replayed' | 'token_of_another_client' | 'introspection_not_allowed'
 
 const proofAlgorithms = `algs="${spelled(strictAlgorithms).join(' ')}"`
 

@@ -1,17 +1,12 @@
 import { hostname } from 'node:os'
 import fp from 'fastify-plugin'
+import type { SecurityFailure } from '../src/protocol/errors.ts'
 
-/** Business and security events by name, with their step; security events have none. */
+/** Business events by name, with their step. */
 const steps = {
   token: '7.2',
-  introspection: '7.4',
-  code_replayed: undefined,
-  code_of_another_client: undefined,
-  client_authentication_failed: undefined,
-  assertion_replayed: undefined,
-  token_of_another_client: undefined,
-  introspection_not_allowed: undefined
-} as const satisfies Record<string, string | undefined>
+  introspection: '7.4'
+} as const
 
 /** Ids only: never civil identity, tokens or codes. */
 interface EventFields { login?: string | undefined, client_id?: string, idp?: string, acr?: string, outcome: 'success' | 'refused' }
@@ -20,8 +15,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** the login that a client's call belongs to, once it is known; '' for none */
     loginId: string
-    /** Writes one event: one JSON line on stdout, told apart from other lines by its `event`. */
-    event (name: keyof typeof steps, fields: EventFields): void
+    /** Writes one event, of business or of security: one JSON line on stdout, told apart from other lines by its `event`. */
+    event (name: keyof typeof steps | SecurityFailure, fields: EventFields): void
   }
 }
 
@@ -34,7 +29,6 @@ export default fp(async app => {
 
   app.decorateRequest('loginId', '')
   app.decorateRequest('event', function (name, fields) {
-    const step = steps[name]
-    this.log.info({ event: name, ...(step === undefined ? { security: true } : { step }), ...fields, ...origin }, 'event')
+    this.log.info({ event: name, ...(name in steps ? { step: steps[name as keyof typeof steps] } : { security: true }), ...fields, ...origin }, 'event')
   })
 }, { name: 'events' })

@@ -87,6 +87,8 @@ export const failures = {
 
 export type Failure = keyof typeof failures
 type Row = typeof failures[Failure]
+/** The failures that are security events as well. */
+export type SecurityFailure = { [F in Failure]: typeof failures[F] extends { security: true } ? F : never }[Failure]
 /** Why a citizen is back at the chooser. */
 export type Notice = Extract<Row, { notice: string }>['notice']
 /** What the error page tells; `finished` is a page of its own. */
