@@ -1,6 +1,7 @@
 import { Type, type Static, type TSchema } from 'typebox'
 import { contentEncryptions, encryptionAlgorithms, signingAlgorithms } from '../protocol/algorithms.ts'
 import { identityClaims, scopeClaims } from '../protocol/claims.ts'
+import { authenticationMethods, confidentialMethods } from '../protocol/client-authentication.ts'
 
 // The one source of the configuration's types, checks, defaults and reference page (docs/configuration.md).
 // Names are snake_case, as the registered metadata of RFC 7591 and OpenID Connect Discovery is.
@@ -79,7 +80,7 @@ export const Client = Type.Object({
   claims: listOf('claims the service may ask for one by one, beyond those of its scopes', Type.Enum([...claimsOfIdentities, 'idp_id', 'amr']), { default: [] }),
   acr_values: Type.Optional(list('levels offered to this service; unless set all, for a public client the lowest')),
   backchannel_logout_uri: Type.Optional(url('where the service is told that a session has ended (Back-Channel Logout §2.2)')),
-  token_endpoint_auth_method: oneOf('OpenID Connect Core §9; `none` is for public clients', ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'], { default: 'client_secret_basic' }),
+  token_endpoint_auth_method: oneOf('OpenID Connect Core §9; `none` is for public clients', [...authenticationMethods], { default: 'client_secret_basic' }),
   token_endpoint_auth_signing_alg: Type.Optional(signedBy('the only signature accepted on its assertions (private_key_jwt)')),
   client_secrets: listOf('secrets in force at a time', Type.Object({ file: file('the secret') }, closed), { maxItems: 4, default: [] }),
   jwks: Type.Optional(Type.Object({ keys: Type.Array(Type.Object({ kty: Type.Enum(['RSA', 'EC', 'OKP'], { description: 'key type' }) }, { description: 'a public JWK' }), { minItems: 1, maxItems: 16 }) }, { description: 'its public keys, several in force at a time (RFC 7517 §5)', ...closed })),
@@ -134,7 +135,7 @@ export const IdentityProvider = Type.Object({
     authorization_response_iss_parameter_supported: Type.Boolean({ description: 'RFC 9207 §3', default: false })
   }, { description: 'static endpoints; found by discovery unless set', ...closed })),
   client_id: text('our client_id there'),
-  token_endpoint_auth_method: oneOf('how we authenticate there', ['client_secret_basic', 'client_secret_post', 'private_key_jwt'], { default: 'client_secret_basic' }),
+  token_endpoint_auth_method: oneOf('how we authenticate there', [...confidentialMethods], { default: 'client_secret_basic' }),
   client_secret: Type.Optional(Type.Object({ file: file('our secret there') }, closed)),
   client_key: Type.Optional(Type.Object({ file: file('our private key there, a JWK with `alg` and `kid`') }, closed)),
   id_token_signed_response_alg: oneOf('the only signature accepted on its ID Tokens', ['RS256', 'PS256', 'ES256', 'EdDSA'], { default: 'RS256' }),

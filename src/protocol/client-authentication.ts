@@ -12,16 +12,19 @@ export const CredentialParameters = {
   client_assertion: parameter(4096),
   client_assertion_type: parameter(128)
 }
-export type AuthenticationMethod = 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt' | 'none'
+type Form = Partial<Record<keyof typeof CredentialParameters, string>>
+
+/** How a client that keeps a secret or a key proves itself (OpenID Connect Core §9); a public one does not. */
+export const confidentialMethods = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'] as const
+export const authenticationMethods = [...confidentialMethods, 'none'] as const
 
 /** What a request brings to prove who its client is (RFC 6749 §2.3). */
 export interface Credentials {
   client_id: string
-  method: AuthenticationMethod
+  method: typeof authenticationMethods[number]
   secret?: string
   assertion?: string
 }
-interface Form { client_id?: string, client_secret?: string, client_assertion?: string, client_assertion_type?: string }
 
 const refused = (message: string) => new OAuthError('client_authentication_failed', message)
 

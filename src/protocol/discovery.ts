@@ -1,6 +1,7 @@
 import { contentEncryptions, encryptionAlgorithms, signingAlgorithms, spelled, strictAlgorithms, type SigningAlgorithm } from './algorithms.ts'
 import { promptValues } from './authorization-request.ts'
 import { knownClaims, scopeClaims } from './claims.ts'
+import { authenticationMethods, confidentialMethods } from './client-authentication.ts'
 
 interface Capable {
   issuer: string
@@ -8,8 +9,6 @@ interface Capable {
   /** what our keys sign with */
   signs: readonly SigningAlgorithm[]
 }
-
-const confidential = ['client_secret_basic', 'client_secret_post', 'private_key_jwt']
 
 /** Our metadata (OpenID Connect Discovery §3, RFC 8414 §2, and what later specifications add): only what works. */
 export function discoveryDocument ({ issuer, acr_values, signs }: Capable) {
@@ -42,11 +41,11 @@ export function discoveryDocument ({ issuer, acr_values, signs }: Capable) {
     request_uri_parameter_supported: false,
     require_pushed_authorization_requests: false,
     authorization_response_iss_parameter_supported: true,
-    token_endpoint_auth_methods_supported: [...confidential, 'none'],
+    token_endpoint_auth_methods_supported: authenticationMethods,
     token_endpoint_auth_signing_alg_values_supported: accepted,
-    introspection_endpoint_auth_methods_supported: confidential,
+    introspection_endpoint_auth_methods_supported: confidentialMethods,
     introspection_endpoint_auth_signing_alg_values_supported: accepted,
-    revocation_endpoint_auth_methods_supported: [...confidential, 'none'],
+    revocation_endpoint_auth_methods_supported: authenticationMethods,
     revocation_endpoint_auth_signing_alg_values_supported: accepted,
     dpop_signing_alg_values_supported: spelled(strictAlgorithms),
     id_token_signing_alg_values_supported: signs,
