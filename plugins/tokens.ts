@@ -1,5 +1,18 @@
 import fp from 'fastify-plugin'
+import { Type, type Static } from 'typebox'
+import { parameter } from '../src/protocol/authorization-request.ts'
+import { CredentialParameters } from '../src/protocol/client-authentication.ts'
+import { OAuthError } from '../src/protocol/errors.ts'
 import type { Token } from '../src/protocol/grant.ts'
+
+/** A form that names a token, however long, beside what proves the client (RFC 7009 §2.1, RFC 7662 §2.1). */
+export const TokenForm = Type.Object({ token: parameter(16_384), token_type_hint: parameter(64), ...CredentialParameters })
+
+/** The token that a form names. @throws {OAuthError} request_malformed */
+export function namedToken ({ token }: Static<typeof TokenForm>): string {
+  if (token === undefined) throw new OAuthError('request_malformed', 'token: expected')
+  return token
+}
 
 declare module 'fastify' {
   interface FastifyInstance {

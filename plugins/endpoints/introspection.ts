@@ -2,12 +2,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
-import { parameter } from '../../src/protocol/authorization-request.ts'
-import { CredentialParameters } from '../../src/protocol/client-authentication.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { introspectionOf } from '../../src/protocol/introspection.ts'
-
-const body = Type.Object({ token: parameter(16_384), token_type_hint: parameter(64), ...CredentialParameters })
+import { namedToken, TokenForm } from '../tokens.ts'
 
 const told = Type.Object({
   active: Type.Boolean(),
@@ -19,7 +16,7 @@ const told = Type.Object({
   token_type: Type.Optional(Type.String()),
   cnf: Type.Optional(Type.Object({ jkt: Type.String() }))
 })
-const schema = { body, response: { 200: told } }
+const schema = { body: TokenForm, response: { 200: told } }
 
 /** Introspection endpoint (RFC 7662): a data provider asks what the token that a service brought it is worth. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
@@ -28,8 +25,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   app.post('/introspection', { schema, config: { audience: 'client' } }, async (request, reply) => {
     const client = await request.authenticateClient()
     if (!client.introspection) throw new OAuthError('introspection_not_allowed', 'this client is not registered as a data provider')
-    const { token: access_token } = request.body
-    if (access_token === undefined) throw new OAuthError('request_malformed', 'token: expected')
+    const access_token = namedToken(request.body)
 
     const answer = introspectionOf(await app.liveToken(access_token), { scopes: client.scopes, sector: client.sector, secret, issuer })
     request.event('introspection', { client_id: client.client_id, ...(answer.active ? { acr: answer.acr } : {}), outcome: answer.active ? 'success' : 'refused' })
