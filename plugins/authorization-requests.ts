@@ -47,7 +47,6 @@ export default fp(async app => {
     const client = app.client(client_id)
     if (client === undefined) throw new OAuthError('client_unknown', 'client_id: not the identifier of a registered client')
     request.cameFrom = client
-    request.uiLocales = ''
     const pushed = app.sealer.open('pushed', client.client_id, request_uri.slice(pushedUri.length))?.record
     if (pushed === undefined) throw new OAuthError('request_uri_invalid', 'request_uri: expired, or not one that was given to this client')
     checkClientAndAddress(client, pushed.request.redirect_uri)

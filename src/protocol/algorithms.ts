@@ -35,13 +35,13 @@ const lengthOf2048 = 342
 
 /** Whether a public key may wrap or agree on a key by this algorithm (RFC 7518 §4.3, §4.6). */
 export function encrypts (jwk: JWK, alg: Encryption['alg']) {
-  const { kty, crv = '', n, key_ops } = jwk
+  const { key_ops, ...anyUse } = jwk
+  const { kty, crv = '', n } = jwk
   if (!isPublic(jwk)) return false
   if (alg === 'RSA-OAEP-256') return kty === 'RSA' && typeof n === 'string' && n.length >= lengthOf2048 && isFor(jwk, { use: 'enc', operations: ['wrapKey', 'encrypt'], names: [alg] })
   const curve = kty === 'EC' ? ['P-256', 'P-384', 'P-521'].includes(crv) : kty === 'OKP' && crv === 'X25519'
   // the public half of an agreement has no operation of its own
-  const anyUse = key_ops?.length === 0 ? { ...jwk, key_ops: undefined as never } : jwk
-  return curve && isFor(anyUse, { use: 'enc', operations: ['deriveKey', 'deriveBits'], names: [alg] })
+  return curve && isFor(key_ops?.length === 0 ? anyUse : jwk, { use: 'enc', operations: ['deriveKey', 'deriveBits'], names: [alg] })
 }
 
 /** Whether a public key verifies signatures by this algorithm (RFC 7518 §3, RFC 8037 §3.1). */
