@@ -12,8 +12,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** who reads this route's answers: a citizen gets pages, a client gets JSON */
     audience?: 'citizen' | 'client'
-    /** its body is a form of ours: a fault of it is no fault of a client */
-    ownForm?: boolean
+    /** what a request of a wrong shape is; a client's fault unless set */
+    malformed?: Failure
     /** a login ends here, well or not */
     endsLogin?: boolean
   }
@@ -44,12 +44,12 @@ function asOAuthError (error: FastifyError | OAuthError, malformed: Failure): OA
 /** The one place that answers failures: back to the chooser, back to the client, as a page, or as JSON. */
 export default fp(async app => {
   app.setErrorHandler<FastifyError | OAuthError>((error, request, reply) => {
-    const { audience, ownForm } = request.routeOptions.config
-    const failure = asOAuthError(error, ownForm === true ? 'form_malformed' : 'request_malformed')
+    const { audience, malformed = 'request_malformed' } = request.routeOptions.config
+    const failure = asOAuthError(error, malformed)
     request.failure = failure
     const { failure: name, row: { status, security } } = failure
     request.log[status >= 500 && name !== 'prefetch_refused' ? 'error' : 'info']({ failure: name, err: failure }, 'failed')
-    if (security) request.event(name as SecurityFailure, { login: request.loginId || undefined, client_id: request.claimedClient || 'unknown', outcome: 'refused' })
+    if (security) request.event(name as SecurityFailure, { login: request.loginId || request.login?.id, client_id: request.claimedClient || request.login?.request.client_id || 'unknown', idp: request.login?.idp, outcome: 'refused' })
     if (status === 503) reply.header('retry-after', retryAfterSeconds)
     return audience === 'client' ? answerClient(failure, request, reply) : answerCitizen(failure, request, reply)
   })

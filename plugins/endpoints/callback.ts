@@ -16,7 +16,7 @@ const schema = { params: Type.Object({ idp: Type.String({ maxLength: 32 }) }), q
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { settings } = app.configuration
 
-  app.get('/callback/:idp', { schema, config: { audience: 'citizen' } }, async (request, reply) => {
+  app.get('/callback/:idp', { schema, config: { audience: 'citizen', malformed: 'callback_malformed' } }, async (request, reply) => {
     const login = request.openLogin(loginOfState(request.query.state)?.id)  // the sealed cookie of this very login
     const { idp, sentAt = 0 } = login
     if (idp === undefined || idp !== request.params.idp) throw new OAuthError('login_elsewhere', 'this answer is not from the provider the login is at')

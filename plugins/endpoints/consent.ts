@@ -19,7 +19,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     return show(request, reply, login, await request.openIdentification(login), request.query.missing === 'consent')
   })
 
-  app.post('/consent', { schema: { body }, config: { audience: 'citizen', ownForm: true } }, async (request, reply) => {
+  app.post('/consent', { schema: { body }, config: { audience: 'citizen', malformed: 'form_malformed' } }, async (request, reply) => {
     request.refuseForeignForm()
     const { login: id, decision, consent } = request.body
     const login = request.openLogin(id)

@@ -25,9 +25,9 @@ export const reaches = (levels: readonly string[], acr: string, wanted: string) 
 export const upstreamAcr = (levels: readonly string[], wanted: string, supported: readonly string[]) =>
   byRank(levels, supported).find(level => reaches(levels, level, wanted))
 
-/** Checks the level a provider returned: there, at least what is wanted, and one it may vouch for. @throws {OAuthError} acr_too_low */
+/** Checks the level a provider returned: there, at least what is wanted, and one it may vouch for. @throws {OAuthError} acr_missing, acr_too_low */
 export function checkAcr (levels: readonly string[], acr: unknown, wanted: string, allowed: readonly string[]): asserts acr is string {
-  if (typeof acr !== 'string') throw new OAuthError('acr_too_low', 'the identity provider returned no acr')
+  if (typeof acr !== 'string') throw new OAuthError('acr_missing', 'the identity provider returned no acr')
   if (!allowed.includes(acr)) throw new OAuthError('acr_too_low', 'the identity provider returned an acr it may not vouch for')
   if (!reaches(levels, acr, wanted)) throw new OAuthError('acr_too_low', `the identity provider returned an acr below ${wanted}`)
 }

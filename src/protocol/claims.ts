@@ -65,7 +65,7 @@ const rules: Record<string, (value: unknown) => boolean> = {
   phone_number: string(32),
   phone_number_verified: value => typeof value === 'boolean',
   updated_at: value => typeof value === 'number',
-  address: value => typeof value === 'object' && value !== null && !Array.isArray(value) && Object.values(value).every(string(512, /^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f]+$/))
+  address: value => typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length <= 8 && Object.values(value).every(string(512, /^[^\u0000-\u0009\u000b\u000c\u000e-\u001f\u007f]+$/))
 }
 const otherClaim = string(512)
 

@@ -16,6 +16,8 @@ type Form = Partial<Record<keyof typeof CredentialParameters, string>>
 
 /** How a client that keeps a secret or a key proves itself (OpenID Connect Core §9); a public one does not. */
 export const confidentialMethods = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'] as const
+/** Those by the certificate of a TLS connection (RFC 8705 §2), by which we prove ourselves to identity providers only. */
+export const certificateMethods = ['tls_client_auth', 'self_signed_tls_client_auth'] as const
 export const authenticationMethods = [...confidentialMethods, 'none'] as const
 
 /** What a request brings to prove who its client is (RFC 6749 §2.3). */

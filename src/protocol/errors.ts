@@ -1,7 +1,8 @@
 /**
  * Every failure, one row each: the OAuth error code (RFC 6749, RFC 6750, OpenID Connect), the HTTP status where the
  * answer is ours, the code that a citizen reads to the help desk, and the text of the page. The failure's name is also the metric label and the
- * log field. `security` writes a security event. `notice` marks the failures after which a login goes back to the chooser with its request intact.
+ * log field. `security` writes a security event. `outage` says that an identity provider does not do its work, whoever comes: its circuit breaker counts it; what a browser
+ * may have brought about is never that. `notice` marks the failures after which a login goes back to the chooser with its request intact.
  */
 export const failures = {
   // the request of a client
@@ -40,19 +41,62 @@ export const failures = {
   form_cross_site: { error: 'invalid_request', status: 403, citizen: 'B08', page: 'forbidden_form' },
   login_finished: { error: 'invalid_request', status: 409, citizen: 'B10', page: 'finished' },
   account_unknown: { error: 'login_required', status: 400, citizen: 'B09', page: 'service_mistake' },
+  callback_issuer_wrong: { error: 'access_denied', status: 400, citizen: 'B14', page: 'unexpected', notice: 'provider_answer_invalid', security: true },
+  callback_malformed: { error: 'invalid_request', status: 400, citizen: 'B16', page: 'unexpected', notice: 'provider_answer_invalid' },
+  code_of_another_login: { error: 'access_denied', status: 400, citizen: 'B15', page: 'unexpected', notice: 'provider_answer_invalid', security: true },
 
-  // the identity provider
+  // the identity provider: how it stands
   provider_unknown: { error: 'invalid_request', status: 404, citizen: 'C01', page: 'provider_unknown', notice: 'provider_unavailable' },
   provider_maintenance: { error: 'temporarily_unavailable', status: 503, citizen: 'C02', page: 'temporarily_unavailable', notice: 'provider_maintenance' },
   provider_not_allowed: { error: 'access_denied', status: 403, citizen: 'C03', page: 'provider_unknown', notice: 'provider_not_allowed' },
-  provider_unavailable: { error: 'temporarily_unavailable', status: 503, citizen: 'C04', page: 'temporarily_unavailable', notice: 'provider_unavailable' },
+  fresh_login_unprovable: { error: 'login_required', status: 403, citizen: 'C43', page: 'unexpected', notice: 'fresh_login_unprovable' },
+  provider_unavailable: { error: 'temporarily_unavailable', status: 503, citizen: 'C04', page: 'temporarily_unavailable', notice: 'provider_unavailable', outage: true },
+  provider_timed_out: { error: 'temporarily_unavailable', status: 503, citizen: 'C12', page: 'temporarily_unavailable', notice: 'provider_unavailable', outage: true },
+  provider_server_error: { error: 'temporarily_unavailable', status: 503, citizen: 'C45', page: 'temporarily_unavailable', notice: 'provider_unavailable', outage: true },
   provider_busy: { error: 'temporarily_unavailable', status: 503, citizen: 'C11', page: 'temporarily_unavailable', notice: 'provider_unavailable' },
+  provider_overloaded: { error: 'temporarily_unavailable', status: 503, citizen: 'C13', page: 'temporarily_unavailable', notice: 'provider_unavailable' },
+
+  // the identity provider: what it said of the citizen
   provider_refused: { error: 'access_denied', status: 403, citizen: 'C05', page: 'unexpected', notice: 'provider_refused' },
   provider_code_spent: { error: 'access_denied', status: 400, citizen: 'C06', page: 'unexpected', notice: 'provider_code_spent' },
-  provider_answer_invalid: { error: 'server_error', status: 502, citizen: 'C07', page: 'unexpected', notice: 'provider_answer_invalid' },
+  acr_missing: { error: 'unmet_authentication_requirements', status: 403, citizen: 'C44', page: 'unexpected', notice: 'acr_too_low' },
   acr_too_low: { error: 'unmet_authentication_requirements', status: 403, citizen: 'C08', page: 'unexpected', notice: 'acr_too_low' },
   authentication_too_old: { error: 'login_required', status: 403, citizen: 'C09', page: 'unexpected', notice: 'authentication_too_old' },
   identity_incomplete: { error: 'access_denied', status: 403, citizen: 'C10', page: 'unexpected', notice: 'identity_incomplete' },
+
+  // the identity provider: how it answered our own calls
+  provider_call_refused: { error: 'server_error', status: 502, citizen: 'C14', page: 'unexpected', notice: 'provider_failed' },
+  provider_credentials_refused: { error: 'server_error', status: 502, citizen: 'C15', page: 'unexpected', notice: 'provider_failed', outage: true },
+  provider_redirected: { error: 'server_error', status: 502, citizen: 'C16', page: 'unexpected', notice: 'provider_failed', outage: true },
+  provider_answer_too_large: { error: 'server_error', status: 502, citizen: 'C17', page: 'unexpected', notice: 'provider_failed', outage: true },
+  provider_answer_unreadable: { error: 'server_error', status: 502, citizen: 'C18', page: 'unexpected', notice: 'provider_failed', outage: true },
+  provider_answer_ambiguous: { error: 'server_error', status: 502, citizen: 'C19', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
+  provider_answer_invalid: { error: 'server_error', status: 502, citizen: 'C07', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
+  provider_metadata_invalid: { error: 'server_error', status: 502, citizen: 'C20', page: 'unexpected', notice: 'provider_failed', outage: true },
+  provider_metadata_issuer_wrong: { error: 'server_error', status: 502, citizen: 'C21', page: 'unexpected', notice: 'provider_failed', outage: true, security: true },
+  provider_address_refused: { error: 'server_error', status: 502, citizen: 'C22', page: 'unexpected', notice: 'provider_failed', outage: true, security: true },
+  provider_keys_unavailable: { error: 'server_error', status: 502, citizen: 'C23', page: 'unexpected', notice: 'provider_failed', outage: true },
+
+  // the identity provider: its ID Token and userinfo
+  provider_token_malformed: { error: 'server_error', status: 502, citizen: 'C24', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
+  provider_issuer_wrong: { error: 'server_error', status: 502, citizen: 'C25', page: 'unexpected', notice: 'provider_answer_invalid', outage: true, security: true },
+  provider_audience_wrong: { error: 'server_error', status: 502, citizen: 'C26', page: 'unexpected', notice: 'provider_answer_invalid', outage: true, security: true },
+  provider_authorized_party_wrong: { error: 'server_error', status: 502, citizen: 'C27', page: 'unexpected', notice: 'provider_answer_invalid', outage: true, security: true },
+  provider_nonce_wrong: { error: 'server_error', status: 502, citizen: 'C28', page: 'unexpected', notice: 'provider_answer_invalid', outage: true, security: true },
+  provider_token_expired: { error: 'server_error', status: 502, citizen: 'C29', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
+  provider_token_premature: { error: 'server_error', status: 502, citizen: 'C30', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
+  provider_signature_missing: { error: 'server_error', status: 502, citizen: 'C31', page: 'unexpected', notice: 'provider_answer_invalid', outage: true, security: true },
+  provider_algorithm_wrong: { error: 'server_error', status: 502, citizen: 'C32', page: 'unexpected', notice: 'provider_answer_invalid', outage: true, security: true },
+  provider_signature_wrong: { error: 'server_error', status: 502, citizen: 'C33', page: 'unexpected', notice: 'provider_answer_invalid', outage: true, security: true },
+  provider_key_embedded: { error: 'server_error', status: 502, citizen: 'C34', page: 'unexpected', notice: 'provider_answer_invalid', outage: true, security: true },
+  provider_key_unknown: { error: 'server_error', status: 502, citizen: 'C35', page: 'unexpected', notice: 'provider_answer_invalid', outage: true, security: true },
+  provider_key_unnamed: { error: 'server_error', status: 502, citizen: 'C36', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
+  provider_extension_unknown: { error: 'server_error', status: 502, citizen: 'C37', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
+  provider_encryption_wrong: { error: 'server_error', status: 502, citizen: 'C38', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
+  provider_decryption_failed: { error: 'server_error', status: 502, citizen: 'C39', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
+  provider_answer_compressed: { error: 'server_error', status: 502, citizen: 'C40', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
+  provider_subject_differs: { error: 'server_error', status: 502, citizen: 'C41', page: 'unexpected', notice: 'provider_answer_invalid', outage: true, security: true },
+  provider_subject_malformed: { error: 'server_error', status: 502, citizen: 'C42', page: 'unexpected', notice: 'provider_answer_invalid', outage: true },
 
   // the client's own calls
   client_authentication_failed: { error: 'invalid_client', status: 401, citizen: 'D01', page: 'unexpected', security: true },
@@ -83,7 +127,7 @@ export const failures = {
   body_too_large: { error: 'invalid_request', status: 413, citizen: 'Y05', page: 'too_large' },
   media_type_unsupported: { error: 'invalid_request', status: 415, citizen: 'Y06', page: 'service_mistake' },
   unexpected: { error: 'server_error', status: 500, citizen: 'Y99', page: 'unexpected' }
-} as const satisfies Record<string, { error: string, status: number, citizen: string, page: string, notice?: string, security?: true }>
+} as const satisfies Record<string, { error: string, status: number, citizen: string, page: string, notice?: string, security?: true, outage?: true }>
 
 export type Failure = keyof typeof failures
 type Row = typeof failures[Failure]
@@ -99,6 +143,9 @@ export const notices: ReadonlySet<Notice> = new Set(Object.values(failures).flat
 const responsible = { A: 'client', B: 'citizen', C: 'provider', D: 'client', E: 'client', Y: 'us' } as const
 export const responsibilities = ['citizen', 'client', 'provider', 'us'] as const
 
+/** The failures that say that an identity provider did not answer at all: nothing that a browser brought can be the reason. */
+export const unanswered: ReadonlySet<Failure> = new Set(['provider_unavailable', 'provider_timed_out'])
+
 /** On whose side a failure lies: the first letter of its citizen code. */
 export const responsibilityFor = (failure: Failure) => responsible[failures[failure].citizen[0] as keyof typeof responsible]
 
@@ -112,7 +159,7 @@ export class OAuthError extends Error {
     this.failure = failure
   }
 
-  get row (): { error: string, status: number, citizen: string, page: string, notice?: string, security?: true } { return failures[this.failure] }
+  get row (): { error: string, status: number, citizen: string, page: string, notice?: string, security?: true, outage?: true } { return failures[this.failure] }
 }
 
 /** The members of an error response (RFC 6749 §4.1.2.1, §5.2): the description has only the characters that are allowed there. */

@@ -36,7 +36,7 @@ interface Provider { acr_values: readonly string[], amr: readonly string[], requ
 
 /**
  * Checks what an identity provider said against what was asked and what an identity must be; gives the login's own facts.
- * @throws {OAuthError} acr_too_low, authentication_too_old, provider_answer_invalid, identity_incomplete
+ * @throws {OAuthError} acr_missing, acr_too_low, authentication_too_old, provider_answer_invalid, identity_incomplete
  */
 export function checkIdentification (answer: Answered, asked: Asked, provider: Provider, levels: readonly string[], requiredClaims: readonly string[]) {
   const { acr } = answer

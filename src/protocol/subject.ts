@@ -30,3 +30,6 @@ export const clientSessionId = (secret: KeyObject, sid: string, client_id: strin
 
 /** What tells us, and only us, which client a login was for: it stands in the `state` that identity providers see. */
 export const clientMark = (secret: KeyObject, login: string, client_id: string) => keyed(secret, 'service', login, client_id).slice(0, 11)
+
+/** What tells us, and only us, that a nonce is one of ours. */
+export const nonceMark = (secret: KeyObject, nonce: string) => keyed(secret, 'nonce', nonce).slice(0, 22)

@@ -79,20 +79,20 @@ t.test('a provider is asked for the higher of what is wanted and the lowest it s
 })
 
 t.test('a level that a provider returned is refused unless it is there, is its to give, and is enough', async t => {
-  const table: Array<[acr: unknown, wanted: string, allowed: string[], message: RegExp]> = [
-    [undefined, 'eidas1', levels, /returned no acr/],
-    [null, 'eidas1', levels, /returned no acr/],
-    [2, 'eidas1', levels, /returned no acr/],
-    [['eidas3'], 'eidas1', levels, /returned no acr/],
-    [{ toString: () => 'eidas3' }, 'eidas1', levels, /returned no acr/],
-    ['', 'eidas1', levels, /an acr it may not vouch for/],
-    ['eidas3', 'eidas1', ['eidas1', 'eidas2'], /an acr it may not vouch for/],
-    ['eidas4', 'eidas1', levels, /an acr it may not vouch for/],
-    ['eidas1', 'eidas2', levels, /an acr below eidas2/],
-    ['eidas2', 'eidas3', levels, /an acr below eidas3/],
-    ['eidas4', 'eidas1', ['eidas4'], /an acr below eidas1/]
+  const table: Array<[acr: unknown, wanted: string, allowed: string[], failure: Failure, message: RegExp]> = [
+    [undefined, 'eidas1', levels, 'acr_missing', /returned no acr/],
+    [null, 'eidas1', levels, 'acr_missing', /returned no acr/],
+    [2, 'eidas1', levels, 'acr_missing', /returned no acr/],
+    [['eidas3'], 'eidas1', levels, 'acr_missing', /returned no acr/],
+    [{ toString: () => 'eidas3' }, 'eidas1', levels, 'acr_missing', /returned no acr/],
+    ['', 'eidas1', levels, 'acr_too_low', /an acr it may not vouch for/],
+    ['eidas3', 'eidas1', ['eidas1', 'eidas2'], 'acr_too_low', /an acr it may not vouch for/],
+    ['eidas4', 'eidas1', levels, 'acr_too_low', /an acr it may not vouch for/],
+    ['eidas1', 'eidas2', levels, 'acr_too_low', /an acr below eidas2/],
+    ['eidas2', 'eidas3', levels, 'acr_too_low', /an acr below eidas3/],
+    ['eidas4', 'eidas1', ['eidas4'], 'acr_too_low', /an acr below eidas1/]
   ]
-  for (const [acr, wanted, allowed, message] of table) t.throws(() => checkAcr(levels, acr, wanted, allowed), refusal('acr_too_low', message), `${JSON.stringify(acr)} for ${wanted} of ${allowed}`)
+  for (const [acr, wanted, allowed, failure, message] of table) t.throws(() => checkAcr(levels, acr, wanted, allowed), refusal(failure, message), `${JSON.stringify(acr)} for ${wanted} of ${allowed}`)
 })
 
 t.test('a level that a provider returned will do where it is at least what is wanted', async t => {

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { errorMembers, failures, OAuthError, responsibilities, responsibilityFor, type Failure } from '../../src/protocol/errors.ts'
+import { errorMembers, failures, notices, OAuthError, responsibilities, responsibilityFor, unanswered, type Failure } from '../../src/protocol/errors.ts'
 
-interface Row { error: string, status: number, citizen: string, page: string, notice?: string }
+interface Row { error: string, status: number, citizen: string, page: string, notice?: string, security?: true, outage?: true }
 const rows = Object.entries(failures) as Array<[Failure, Row]>
 
 /** RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, OpenID Connect Core §3.1.2.6, Unmet Authentication Requirements §2, RFC 9449 §12.2. */
@@ -92,4 +92,47 @@ t.test('the first letter of a citizen code says on whose side a failure lies', a
 t.test('every failure of a provider, and nothing that is the client\'s fault, goes back to the chooser', async t => {
   t.strictSame(rows.filter(([failure, { notice }]) => responsibilityFor(failure) === 'provider' && notice === undefined).map(([failure]) => failure), [])
   t.strictSame(rows.filter(([failure, { notice }]) => ['client', 'us'].includes(responsibilityFor(failure)) && notice !== undefined).map(([failure]) => failure), [])
+})
+
+t.test('what counts against an identity provider is on its side, and never what a browser or a citizen may bring about', async t => {
+  const outages = rows.filter(([, { outage }]) => outage === true).map(([failure]) => failure)
+  t.strictSame(outages.filter(failure => responsibilityFor(failure) !== 'provider'), [])
+  t.strictSame(outages.filter(failure => !failure.startsWith('provider_')), [])
+  const broughtAbout: Failure[] = [
+    'callback_issuer_wrong', 'callback_malformed', 'code_of_another_login',                        // the browser brings another answer, or a broken one
+    'provider_code_spent', 'provider_call_refused',                                                // a code that is spent, or was never one
+    'provider_refused', 'acr_missing', 'acr_too_low', 'authentication_too_old', 'identity_incomplete',  // who the citizen is, and what he or she did there
+    'provider_unknown', 'provider_not_allowed', 'provider_maintenance', 'fresh_login_unprovable',  // an address typed by hand
+    'provider_busy', 'provider_overloaded'                                                         // many citizens at a time
+  ]
+  t.strictSame(broughtAbout.filter(failure => outages.includes(failure)), [])
+  t.strictSame(rows.map(([failure]) => failure).filter(failure => responsibilityFor(failure) === 'provider' && !outages.includes(failure) && !broughtAbout.includes(failure)), [], 'every failure of a provider is one or the other')
+})
+
+t.test('a provider that does not do its work, and one that does it wrong, count against it alike', async t => {
+  const table: Failure[] = [
+    'provider_unavailable', 'provider_timed_out', 'provider_credentials_refused', 'provider_redirected', 'provider_answer_too_large', 'provider_answer_unreadable', 'provider_answer_ambiguous', 'provider_answer_invalid',
+    'provider_metadata_invalid', 'provider_metadata_issuer_wrong', 'provider_address_refused', 'provider_keys_unavailable', 'provider_issuer_wrong', 'provider_nonce_wrong', 'provider_signature_wrong', 'provider_subject_differs'
+  ]
+  for (const failure of table) t.equal(new OAuthError(failure, 'x').row.outage, true, failure)
+})
+
+t.test('of the outages those say that nobody answered which nothing that a browser brought can be the reason for', async t => {
+  t.strictSame([...unanswered].toSorted(), ['provider_timed_out', 'provider_unavailable'])
+  for (const failure of unanswered) t.equal(new OAuthError(failure, 'x').row.outage, true, failure)
+})
+
+t.test('whoever forges an answer, or brings one of somebody else, leaves a security event', async t => {
+  const table: Failure[] = [
+    'callback_issuer_wrong', 'code_of_another_login', 'provider_metadata_issuer_wrong', 'provider_address_refused', 'provider_issuer_wrong', 'provider_audience_wrong', 'provider_authorized_party_wrong', 'provider_nonce_wrong',
+    'provider_signature_missing', 'provider_algorithm_wrong', 'provider_signature_wrong', 'provider_key_embedded', 'provider_key_unknown', 'provider_subject_differs'
+  ]
+  for (const failure of table) t.equal(new OAuthError(failure, 'x').row.security, true, failure)
+})
+
+t.test('what comes of a citizen\'s own login leads back to the chooser, and so does what came of the browser', async t => {
+  for (const failure of ['login_expired', 'login_elsewhere', 'identity_expired', 'callback_issuer_wrong', 'callback_malformed', 'code_of_another_login', 'fresh_login_unprovable', 'acr_missing'] as Failure[]) {
+    t.type(new OAuthError(failure, 'x').row.notice, 'string', failure)
+  }
+  t.strictSame([...notices].toSorted(), [...new Set(rows.flatMap(([, { notice }]) => notice ?? []))].toSorted(), 'and each notice is known')
 })

@@ -17,13 +17,13 @@ const check = ({ answer = {}, asked = {}, provider: registered = {}, required: n
 const refusal = (failure: Failure, message: RegExp) => ({ failure: new RegExp(`^${failure}$`), message })
 
 t.test('a level that is not there, not the provider\'s to give or too low is refused', async t => {
-  const table: Array<[Case, RegExp]> = [
-    [{ answer: { acr: undefined } }, /returned no acr/],
-    [{ answer: { acr: ['eidas2'] } }, /returned no acr/],
-    [{ answer: { acr: 'eidas3' } }, /an acr it may not vouch for/],
-    [{ asked: { acr: 'eidas2' } }, /an acr below eidas2/]
+  const table: Array<[Case, Failure, RegExp]> = [
+    [{ answer: { acr: undefined } }, 'acr_missing', /returned no acr/],
+    [{ answer: { acr: ['eidas2'] } }, 'acr_missing', /returned no acr/],
+    [{ answer: { acr: 'eidas3' } }, 'acr_too_low', /an acr it may not vouch for/],
+    [{ asked: { acr: 'eidas2' } }, 'acr_too_low', /an acr below eidas2/]
   ]
-  for (const [of, message] of table) t.throws(() => check(of), refusal('acr_too_low', message), JSON.stringify(of))
+  for (const [of, failure, message] of table) t.throws(() => check(of), refusal(failure, message), JSON.stringify(of))
   t.equal(check({ answer: { acr: 'eidas2' } }).acr, 'eidas2', 'what is told is what was reached')
 })
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { createSecretKey } from 'node:crypto'
-import { clientSessionId, pairwiseSubject, personOfAccount, personOfPivot, clientMark } from '../../src/protocol/subject.ts'
+import { clientMark, clientSessionId, nonceMark, pairwiseSubject, personOfAccount, personOfPivot } from '../../src/protocol/subject.ts'
 import type { Identity } from '../../src/protocol/claims.ts'
 
 const secret = createSecretKey(Buffer.alloc(32, 1))
@@ -155,4 +155,20 @@ t.test('the mark of a service differs for each login, so that a provider cannot 
   const marks = [clientMark(secret, 'login1', 'town'), clientMark(secret, 'login2', 'town'), clientMark(secret, 'login1', 'taxes'), clientMark(otherSecret, 'login1', 'town')]
   t.equal(new Set(marks).size, 4)
   for (const mark of marks) t.match(mark, /^[A-Za-z0-9_-]{11}$/)
+})
+
+t.test('the mark of a nonce differs for each nonce and secret, and is the mark of nothing else', async t => {
+  const marks = [
+    nonceMark(secret, 'nonce1'),
+    nonceMark(secret, 'nonce2'),
+    nonceMark(secret, ''),
+    nonceMark(otherSecret, 'nonce1'),
+    clientSessionId(secret, 'nonce1', '').slice(0, 22),
+    personOfAccount(secret, 'nonce1', '').slice(0, 22),
+    pairwiseSubject(secret, 'nonce1', '').slice(0, 22)
+  ]
+  t.equal(new Set(marks).size, marks.length)
+  t.equal(nonceMark(secret, 'nonce1').startsWith(clientMark(secret, 'nonce1', '')), false)
+  for (const mark of marks) t.match(mark, /^[A-Za-z0-9_-]{22}$/)
+  t.equal(nonceMark(secret, 'nonce1'), marks[0], 'and the same again the next time')
 })
