@@ -1,5 +1,6 @@
 import type { JSONWebKeySet, JWSHeaderParameters, JWTPayload } from 'jose'
 import type { Encryption, SigningAlgorithm } from './protocol/algorithms.ts'
+import type { Failure } from './protocol/errors.ts'
 import type { Token } from './protocol/grant.ts'
 import type { Entered, Kind, Records, SealedKind, SealedRecords, Used } from './records.ts'
 
@@ -104,14 +105,76 @@ export interface Answer {
   id_token?: string
 }
 
-export interface IdentityProvider {
-  /** Whether a citizen may be sent there. It gates leaving only: a callback is always tried. */
-  available (): boolean
-  /** @throws {OAuthError} provider_unavailable */
+/** How an identity provider stands, as this replica knows it: `slow` is what answers late or not always. */
+export type Standing = 'up' | 'slow' | 'down'
+
+/** An identity provider as such. */
+export interface Upstream {
+  /** @throws {OAuthError} a failure that is an outage */
   authorizationUrl (question: Question): Promise<URL>
-  /** `callback` is the redirection as it arrived. @throws {OAuthError} provider_unavailable, provider_refused, provider_code_spent, provider_answer_invalid */
-  identify (callback: URL, question: Question): Promise<Answer>
+  /**
+   * `callback` is the redirection as it arrived; nothing is begun after `deadline` (milliseconds of `performance.now()`).
+   * @throws {OAuthError} the failures of an identity provider
+   */
+  identify (callback: URL, question: Question, deadline?: number): Promise<Answer>
   /** Where it logs out, when it has such a place and can say so soon. */
   endSessionUrl (logout: { id_token_hint?: string | undefined, post_logout_redirect_uri: string, state: string }): Promise<URL | undefined>
+  /** Asks whether it answers, without a citizen: well, or at least somehow, which says little of its logins. @throws {OAuthError} where it does not */
+  probe (): Promise<'well' | 'somehow'>
+  close (): Promise<void>
+}
+
+/** The same, with what is known of how it stands. */
+export interface IdentityProvider extends Upstream {
+  /** Whether a citizen may be sent there, and what to say of it. It gates leaving only: a callback is always tried. */
+  standing (): Standing
+}
+
+/** What we call at an identity provider. */
+export type Leg = 'discovery' | 'jwks' | 'token' | 'userinfo' | 'status'
+
+export interface ProviderCall {
+  leg: Leg
+  method: 'GET' | 'POST'
+  url: string
+  headers: Record<string, string>
+  body?: string | undefined
+  /** milliseconds of `performance.now()` */
+  deadline?: number | undefined
+}
+
+/** Calls one identity provider; an answer that says that it failed is thrown. @throws {OAuthError} the failures of `adapters/provider-calls.ts` */
+export type CallProvider = (call: ProviderCall) => Promise<{ status: number, headers: Record<string, string | string[] | undefined>, text: string }>
+
+/** Of a circuit breaker; `forced_…` is what an operator said. */
+export const breakerStates = ['closed', 'open', 'half_open', 'forced_closed', 'forced_open'] as const
+export type BreakerState = typeof breakerStates[number]
+
+/** What one identity provider is seen to do, for the figures of those who operate us. */
+export interface ProviderWatch {
+  called (leg: Leg, outcome: Failure | 'answered' | 'refused', seconds: number): void
+  /** a citizen's way back came to an end; '' for a good one */
+  identified (failure: Failure | '', seconds: number): void
+  breaker (state: BreakerState): void
+  inFlight (callbacks: number): void
+  rejected (): void
+  /** what it publishes was had, at this time (NumericDate, seconds) */
+  renewed (what: 'metadata' | 'jwks', at: number): void
+  /** it could not be had */
+  notRenewed (what: 'metadata' | 'jwks', error: unknown): void
+  /** its clock against ours, by what it just signed, in seconds; positive when it is ahead */
+  skewed (seconds: number): void
+}
+
+/** What replicas tell each other and can do without: nothing waits for it long, nothing fails without it. */
+export interface Noticeboard {
+  /** Pins a text under a name for so many seconds; whether it could. */
+  pin (name: string, text: string, seconds: number): Promise<boolean>
+  /** The text that any replica pinned there, undefined when there is none or it cannot be read soon. */
+  read (name: string): Promise<string | undefined>
+  /** Tells every replica that listens. */
+  tell (channel: string, message: string): void
+  /** Listens, the listener's errors its own. */
+  hear (channel: string, listener: (message: string) => void): void
   close (): Promise<void>
 }

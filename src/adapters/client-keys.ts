@@ -3,6 +3,7 @@ import type { ClientKeys } from '../ports.ts'
 import { spelled } from '../protocol/algorithms.ts'
 import { OAuthError } from '../protocol/errors.ts'
 import { publishedKeys } from './published-keys.ts'
+import { sparingly } from './sparingly.ts'
 
 /** The keys of one client, registered themselves or by the address where it publishes them. */
 export function clientKeys (fetchKeys: () => Promise<JSONWebKeySet>): ClientKeys {
@@ -41,19 +42,6 @@ async function publicKey ({ kty, crv, n, e, x, y }: JWK, alg: string) {
   return key
 }
 const leastModulus = 2048
-
-/** Asks no more often than each second while it fails: anybody may send what a key is needed for. */
-function sparingly<T> (ask: () => Promise<T>) {
-  let failed: { error: unknown, at: number } | undefined
-  return async () => {
-    if (failed !== undefined && performance.now() - failed.at < betweenFailuresMs) throw failed.error
-    try { return await ask() } catch (error) {
-      failed = { error, at: performance.now() }
-      throw error
-    }
-  }
-}
-const betweenFailuresMs = 1000
 
 /** The claims of a JWT, undefined for any other payload. */
 function claimsOf (payload: Uint8Array): Record<string, unknown> | undefined {
