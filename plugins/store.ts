@@ -1,11 +1,16 @@
 import fp from 'fastify-plugin'
 import { memoryStore } from '../src/adapters/memory-store.ts'
 import { redisStore } from '../src/adapters/redis-store.ts'
-import type { Store } from '../src/ports.ts'
+import { loneNoticeboard, redisNoticeboard } from '../src/adapters/redis-noticeboard.ts'
+import type { Noticeboard, Store } from '../src/ports.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
 
 declare module 'fastify' {
-  interface FastifyInstance { store: Store }
+  interface FastifyInstance {
+    store: Store
+    /** what replicas tell each other and can do without */
+    noticeboard: Noticeboard
+  }
 }
 
 /** Milliseconds that a request waits for what it can do without. */
@@ -19,17 +24,19 @@ export async function unlessAway<T, I> (answer: Promise<T>, instead: I): Promise
   }
 }
 
-export interface StoreOptions { store?: Store | undefined, redis?: readonly string[] | undefined }
+export interface StoreOptions { store?: Store | undefined, noticeboard?: Noticeboard | undefined, redis?: readonly string[] | undefined }
 
 /** What the client's server has to bring back: Redis where there is one, else the embedded store. */
-export default fp<StoreOptions>(async (app, { store, redis }) => {
+export default fp<StoreOptions>(async (app, { store, noticeboard, redis = [] }) => {
   const { site, redis: { node_timeout_ms: nodeTimeoutMs } } = app.configuration.settings
-  app.decorate('store', store ?? (redis === undefined || redis.length === 0
+  app.decorate('store', store ?? (redis.length === 0
     ? memoryStore({ site, now: app.now })
     : redisStore({ urls: redis, site, nodeTimeoutMs, onError: complain })))
   function complain (error: Error & { code?: string, address?: string, port?: number }) {
     app.log.warn({ code: error.code ?? error.name, address: error.address, port: error.port }, 'store connection')
   }
 
-  app.addHook('onClose', async () => app.store.close())
-}, { name: 'store' })
+  app.decorate('noticeboard', noticeboard ?? (redis.length === 0 ? loneNoticeboard : redisNoticeboard({ urls: redis, onFailure: () => app.countNoticeboardFailure() })))
+
+  app.addHook('onClose', async () => { await Promise.all([app.store.close(), app.noticeboard.close()]) })
+}, { name: 'store', dependencies: ['metrics'] })

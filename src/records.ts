@@ -43,7 +43,7 @@ export interface Records {
 }
 export type Kind = keyof Records
 
-/** What the browser keeps, by kind; the value goes back where it came from, by URL or by cookie. */
+/** What is kept where others could read or write it, by kind: by the browser, in a cookie or an address, or beside the store. */
 export interface SealedRecords {
   login: Omit<Login, 'id' | 'exp'>
   identity: Identification | { handle: string }
@@ -53,6 +53,10 @@ export interface SealedRecords {
   posted: LogoutParameters
   /** a pushed request, in its `request_uri` (RFC 9126 §2.2) */
   pushed: PushedRequest
+  /** what an identity provider published, for other replicas, and when (NumericDate, seconds) */
+  knowledge: { at: number, value: unknown }
+  /** a replica could not reach an identity provider */
+  hint: { replica: string, idp: string }
   /** a nonce for DPoP proofs (RFC 9449 §8): that it can be opened is all it says */
   nonce: null
 }
@@ -67,6 +71,10 @@ export const life = {
   finished: 30 * 60,
   logout: 15 * 60,
   posted: 15 * 60,
+  /** what an identity provider published, while no other can be had */
+  knowledge: 24 * 3600,
+  /** a hint among replicas, whose clocks may differ */
+  hint: 2 * 60,
   /** a nonce of ours in a DPoP proof */
   nonce: 5 * 60
 } as const

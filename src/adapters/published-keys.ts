@@ -5,12 +5,24 @@ import { lastKnown } from './last-known.ts'
 const freshMs = 5 * 60 * 1000
 const betweenForcedMs = 30 * 1000
 
+interface Keeping {
+  endMs?: number
+  restore?: () => Promise<{ value: JSONWebKeySet, ageMs: number } | undefined>
+  kept?: (jwks: JSONWebKeySet) => void
+}
+
 /**
- * The keys that somebody publishes, as last known: asked for again behind everybody's back when they are no longer fresh, and at once, but once in thirty
- * seconds, for a key that nobody knows.
+ * The keys that somebody publishes, as last known: asked for again in the background when they are no longer fresh, and at once, but once in thirty
+ * seconds, for a key that nobody knows or that is another by now.
  */
-export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
-  const keys = lastKnown(async () => { const jwks = await fetchKeys(); return { jwks, find: finderOf(jwks) } }, { freshMs })
+export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>, { restore, kept, ...keeping }: Keeping = {}) {
+  const ready = (jwks: JSONWebKeySet) => ({ jwks, find: finderOf(jwks) })
+  const keys = lastKnown(async () => ready(await fetchKeys()), {
+    ...keeping,
+    freshMs,
+    restore: restore && (() => restore().then(found => found && { ...found, value: ready(found.value) })),
+    kept: kept && (({ jwks }) => kept(jwks))
+  })
   let forcedAt = -Infinity
 
   /** Asks at once for keys that may have changed, unless it was just done. */
@@ -23,12 +35,16 @@ export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>) {
   return {
     /** Asks for them ahead, so that nobody has to wait. */
     async prefetch (): Promise<void> { await keys.current() },
+    /** Asks for them now. */
+    async renew (): Promise<void> { await keys.renew() },
+    /** Takes over what somebody else was told. */
+    takeOver: () => keys.takeOver(),
 
     /** What a JWS by one of these keys, and one of these algorithms only, says; of several that fit its header names one (OpenID Connect Core §10.1). @throws {errors.JOSEError} */
     async verify (jws: string, algorithms: readonly string[]): Promise<CompactVerifyResult> {
       const look = async () => compactVerify(jws, (await keys.current()).find, { algorithms: [...algorithms] })
       try { return await look() } catch (error) {
-        if (!(error instanceof errors.JWKSNoMatchingKey)) throw error
+        if (!(error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWSSignatureVerificationFailed)) throw error
         await force()
         return look()
       }

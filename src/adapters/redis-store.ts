@@ -1,11 +1,10 @@
-import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import { OAuthError } from '../protocol/errors.ts'
 import type { Store } from '../ports.ts'
 import { recordStore, within, type Cells } from './record-store.ts'
+import { connectRedis, disconnectRedis, type RedisUrls } from './redis-connection.ts'
 
 export interface RedisStoreOptions {
-  /** one address: a single Redis; several: seeds of a Redis Cluster */
-  urls: readonly string[]
+  urls: RedisUrls
   site: string
   /** `cluster-node-timeout` of the cluster: a failover takes that and up to 2.3 s more */
   nodeTimeoutMs?: number
@@ -35,31 +34,16 @@ export function redisStore ({ urls, site, nodeTimeoutMs = 2000, onError = () => 
     },
     all: key => ask(redis.hvals(key)),
     async close () {
-      try { await within(1000, redis.quit()) } catch { redis.disconnect() }  // a Redis that is away must not keep us
+      await within(1000, redis.quit()).catch(() => {})                  // a Redis that is away must not keep us
+      disconnectRedis(redis)
     }
   }
   return recordStore(cells, { site })
 }
 
 /** Measured settings: no failed write through a primary that is killed or frozen at node timeouts up to 2 s. */
-function connect (urls: readonly string[], deadlineMs: number): Redis | Cluster {
-  const patience: RedisOptions = { connectTimeout: 500, socketTimeout: 800, commandTimeout: deadlineMs, maxRetriesPerRequest: 1 }
-  const [only, ...others] = urls.map(url => new URL(url))
-  if (others.length === 0) return new Redis(only!.href, { ...patience, maxRetriesPerRequest: null, retryStrategy: times => Math.min(times * 100, 500) })
-  const { username, password, protocol } = only!
-  return new Cluster([only!, ...others].map(({ hostname, port }) => ({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) })), {  // 0, and so 6379, where it is not said
-    slotsRefreshInterval: 1000,
-    slotsRefreshTimeout: 500,
-    retryDelayOnFailover: 200,
-    retryDelayOnClusterDown: 200,
-    maxRedirections: 64,
-    scaleReads: 'master',
-    clusterRetryStrategy: times => Math.min(times * 100, 500),
-    redisOptions: {
-      ...patience,
-      username: decodeURIComponent(username),
-      password: decodeURIComponent(password),
-      ...(protocol === 'rediss:' ? { tls: {} } : {})
-    }
-  })
-}
+const connect = (urls: RedisUrls, deadlineMs: number) => connectRedis(urls, {
+  redis: { connectTimeout: 500, socketTimeout: 800, commandTimeout: deadlineMs, maxRetriesPerRequest: 1 },
+  single: { maxRetriesPerRequest: null },
+  cluster: { retryDelayOnFailover: 200, retryDelayOnClusterDown: 200, maxRedirections: 64 }
+})

@@ -20,6 +20,8 @@ const examples: { [K in SealedKind]: SealedRecords[K] } = {
   logout: { client_id: 'mairie', sid: 'a' },
   posted: { client_id: 'mairie', state: 'x y' },
   pushed: { request: { client_id: 'mairie', state: 'é日本' } as unknown as SealedRecords['pushed']['request'] },
+  knowledge: { at: start, value: { keys: [{ kty: 'EC', kid: 'é' }] } },
+  hint: { replica: 'AAAAAAAAAAA0', idp: 'impots' },
   nonce: null
 }
 const kinds = Object.keys(examples) as SealedKind[]
@@ -202,4 +204,12 @@ t.test('one record sealed twice reads differently, and shows nothing of itself',
     t.match(sealed, /^1\.one\.\d+\.[A-Za-z0-9_-]+$/, 'fit for a cookie and a URL')
     t.notMatch(Buffer.from(sealed.split('.')[3]!, 'base64url').toString('latin1'), /Wilhelmina|name|posted/)
   }
+})
+
+t.test('what a provider published opens again whole, however large, and not as what another published', async t => {
+  const { seal, open } = desk()
+  const published = { at: start, value: { keys: Array.from({ length: 500 }, (_, kid) => ({ kty: 'RSA', kid: `${kid}`, n: 'n'.repeat(400) })) } }
+  const sealed = seal('knowledge', 'jwks:{one}', published, end)
+  t.strictSame(open('knowledge', 'jwks:{one}', sealed)?.record, published)
+  for (const name of ['jwks:{two}', 'metadata:{one}']) t.equal(open('knowledge', name, sealed), undefined, name)
 })

@@ -17,16 +17,14 @@ const down = new OAuthError('provider_unavailable', 'down')
 const noMatchingKey = { code: 'ERR_JWKS_NO_MATCHING_KEY' }
 
 /** Keys of a provider that counts how often it is asked, and answers as a test says; `key` is the one that it publishes. */
-function desk () {
+function desk (keeping: Parameters<typeof publishedKeys>[1] = {}) {
   const state = { key: createForgedKey('ES256', 'one'), asked: 0, answer: async (): Promise<unknown> => ({ keys: [state.key.published] }) }
-  const { verify, encryptionKey, prefetch } = publishedKeys(async () => { state.asked++; return await state.answer() as never })
+  const keys = publishedKeys(async () => { state.asked++; return await state.answer() as never }, keeping)
   return {
+    ...keys,
     state,
     /** A token by the provider's key, unless another is given, looked at. */
-    look: async (key = state.key) => JSON.parse(Buffer.from((await verify(await signedBy(key, { sub: 's' }), ['ES256'])).payload).toString()),
-    verify,
-    encryptionKey,
-    prefetch
+    look: async (key = state.key) => JSON.parse(Buffer.from((await keys.verify(await signedBy(key, { sub: 's' }), ['ES256'])).payload).toString())
   }
 }
 const unknown = createForgedKey('ES256', 'unknown')
@@ -70,7 +68,7 @@ t.test('a first answer that fails is that token\'s failure, and is not remembere
   t.equal(state.asked, 4)
 })
 
-t.test('keys of five minutes are renewed behind the citizen\'s back, once at a time', async t => {
+t.test('keys of five minutes are renewed in the background, once at a time', async t => {
   const { state, look } = desk()
   await look()
   const before = state.key
@@ -197,16 +195,32 @@ t.test('who comes with an unknown kid while the keys are asked for waits for the
   t.equal(state.asked, 2)
 })
 
-t.test('a token that is wrong for another reason than its kid asks nobody', async t => {
+t.test('a key that is another by now under its old name is had at once, and asked for once in thirty seconds', async t => {
+  const { state, look } = desk()
+  await look()
+  const before = state.key
+  state.key = createForgedKey('ES256', 'one')
+  await accepts(t, look(), 'the key of today')
+  t.equal(state.asked, 2)
+  for (const ms of [0, 1, 30 * seconds - 1]) {
+    aheadMs = ms
+    await t.rejects(look(before), { code: 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED' })
+    t.equal(state.asked, 2, `after ${ms} ms`)
+  }
+  aheadMs = 30 * seconds
+  await t.rejects(look(before), { code: 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED' })
+  await t.rejects(look(unknown), noMatchingKey, 'for whatever reason')
+  t.equal(state.asked, 3)
+})
+
+t.test('a token that is wrong for another reason than its key asks nobody', async t => {
   const { state, look, verify } = desk()
   await look()
-  const { kid, privateKey } = createForgedKey('ES256', 'one')
   const good = await signedBy(state.key, { sub: 's' })
   for (const [what, jws, alg] of [
-    ['another key under a known kid', await signedBy({ alg: 'ES256', kid, privateKey }, { sub: 's' }), 'ES256'],
     ['another algorithm than registered', good, 'RS256'],
     ['no token', 'Dupont', 'ES256'],
-    ['a signature cut short', good.slice(0, -4), 'ES256']
+    ['a header that is none', good.replace(/^[^.]*/, 'Dupont'), 'ES256']
   ] as const) {
     const error = await verify(jws, [alg]).then(() => new Error('accepted'), error => error)
     t.match(error, { code: /^ERR_J/ }, what)
@@ -257,6 +271,102 @@ t.test('keys that are asked for ahead are there', async t => {
   const other = desk()
   later(other.state).fail(down)
   await t.rejects(other.prefetch(), down)
+})
+
+t.test('keys are asked for now where somebody says so, once for all who do, and a failure takes nothing away', async t => {
+  const { state, look, renew } = desk()
+  await look()
+  state.key = createForgedKey('ES256', 'two')
+  await Promise.all([renew(), renew()])
+  t.equal(state.asked, 2)
+  await accepts(t, look(), 'the key of now')
+  state.answer = async () => { throw down }
+  await t.rejects(renew(), down)
+  await accepts(t, look(), 'as last known')
+  t.equal(state.asked, 3)
+})
+
+t.test('keys that somebody else was told are taken over once, as old as they are', async t => {
+  const theirs = createForgedKey('ES256', 'theirs')
+  for (const [ageMs, asked] of [[0, 0], [5 * minutes - 1, 0], [5 * minutes, 1]] as const) {
+    let restored = 0
+    const { state, look, takeOver } = desk({ restore: async () => { restored++; return { value: { keys: [theirs.published] }, ageMs } } })
+    state.answer = async () => { throw down }
+    const taking = Promise.all([takeOver(), takeOver()])
+    await Promise.all([accepts(t, look(theirs), `${ageMs} ms old`), accepts(t, look(theirs), 'for all who wait')])
+    await taking
+    await settled()
+    t.equal(state.asked, asked, 'what is not fresh is asked for behind the citizen\'s back')
+    await takeOver()
+    await accepts(t, look(theirs), 'again')
+    t.equal(restored, 1)
+  }
+  const { state, look, takeOver } = desk({ restore: async () => ({ value: { keys: [theirs.published] }, ageMs: 60 * minutes }) })
+  await takeOver()
+  await accepts(t, look(), 'an hour old: whoever comes waits for the key of today')
+  t.equal(state.asked, 1)
+})
+
+t.test('what nobody else was told, or cannot be read, or is no set of keys, is asked for', async t => {
+  for (const restore of [async () => undefined, async () => { throw down }, async () => ({ value: {} as never, ageMs: 0 }), async () => ({ value: { keys: [null] } as never, ageMs: 0 })]) {
+    const { state, look, takeOver } = desk({ restore })
+    await t.resolves(takeOver())
+    await accepts(t, look(), 'by the provider')
+    t.equal(state.asked, 1)
+  }
+  const { state, look, takeOver } = desk()
+  await t.resolves(takeOver(), 'nor is there anybody else')
+  await accepts(t, look(), 'by the provider')
+  t.equal(state.asked, 1)
+})
+
+t.test('what was asked for meanwhile is newer than what somebody else was told', async t => {
+  const theirs = createForgedKey('ES256', 'theirs')
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const { state, look, renew, takeOver } = desk({ restore: async () => { await promise; return { value: { keys: [theirs.published] }, ageMs: 0 } } })
+  const taking = takeOver()
+  await renew()
+  resolve()
+  await taking
+  await accepts(t, look(), 'its own')
+  await t.rejects(look(theirs), noMatchingKey)
+  t.equal(state.asked, 2)
+})
+
+t.test('each set that is had is told of, as it was published, and no other', async t => {
+  const kept: unknown[] = []
+  const theirs = createForgedKey('ES256', 'theirs')
+  const { state, look, renew, takeOver } = desk({ kept: jwks => { kept.push(jwks) }, restore: async () => ({ value: { keys: [theirs.published] }, ageMs: 0 }) })
+  await takeOver()
+  await look(theirs)
+  t.same(kept, [], 'nor what somebody else was told')
+  await look()
+  t.same(kept, [{ keys: [state.key.published] }])
+  for (const answer of [async () => { throw down }, async () => ({}), async () => ({ keys: [1] })]) {
+    state.answer = answer
+    await t.rejects(renew())
+  }
+  t.equal(kept.length, 1)
+})
+
+t.test('keys that nobody could renew for so long are worth nothing any more, where there is such a time', async t => {
+  const { state, look } = desk({ endMs: 24 * 60 * minutes })
+  await look()
+  const { answer } = state
+  state.answer = async () => { throw down }
+  aheadMs = 24 * 60 * minutes - 1
+  await accepts(t, look(), 'a day less a millisecond')
+  aheadMs = 24 * 60 * minutes
+  for (const asked of [3, 4]) {
+    await t.rejects(look(), down)
+    t.equal(state.asked, asked, 'each time asked for first')
+  }
+  state.answer = answer
+  await accepts(t, look(), 'when they can be had again')
+  const old = desk({ endMs: 1000, restore: async () => ({ value: { keys: [state.key.published] }, ageMs: 1000 }) })
+  old.state.answer = async () => { throw down }
+  await old.takeOver()
+  await t.rejects(old.look(state.key), down, 'nor are such keys taken over')
 })
 
 t.test('a key to encrypt with is found among those for signing, asked for at once where it is missing, and undefined where there is none', async t => {

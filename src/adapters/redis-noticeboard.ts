@@ -1,0 +1,75 @@
+import { Redis } from 'ioredis'
+import type { Noticeboard } from '../ports.ts'
+import { inTime } from './in-time.ts'
+import { connectRedis, disconnectRedis, type RedisUrls } from './redis-connection.ts'
+
+export interface RedisNoticeboardOptions {
+  urls: RedisUrls
+  /** told each time that Redis did not do its part */
+  onFailure?: () => void
+}
+
+/** what is read at a start; nothing else is waited for */
+const patienceMs = 500
+const betweenNodesMs = 500
+const heartbeatMs = 5000
+
+/**
+ * Redis as what replicas can do without, over connections of its own: nothing waits behind a call that somebody needs, and nothing here fails. What cannot be told at once
+ * is not told. A listening connection has no socket time-out, since nothing may be said for hours: it is asked now and then whether it lives.
+ */
+export function redisNoticeboard ({ urls, onFailure = () => {} }: RedisNoticeboardOptions): Noticeboard {
+  const impatient = { connectTimeout: 500, socketTimeout: 800, commandTimeout: patienceMs, maxRetriesPerRequest: 0, enableOfflineQueue: false }
+  const redis = connectRedis(urls, { redis: impatient, cluster: { enableOfflineQueue: false, maxRedirections: 2, retryDelayOnFailover: 20, retryDelayOnClusterDown: 20 } })
+  redis.on('error', onFailure)
+  const listeners = new Map<string, (message: string) => void>()
+  let isClosed = false
+  let listening = listenAt(0)
+
+  /** Listens at one node, which every node of a Cluster tells; when that ends, at the next. */
+  function listenAt (turn: number): Redis {
+    const connection = new Redis(urls[turn % urls.length]!, { connectTimeout: 500, commandTimeout: patienceMs, autoResubscribe: false, maxRetriesPerRequest: 0, retryStrategy: () => null })
+    connection.on('error', onFailure)
+    connection.on('ready', () => { for (const channel of listeners.keys()) listen(channel) })
+    connection.on('message', (channel, message) => listeners.get(channel)?.(message))
+    connection.on('end', () => { setTimeout(() => { if (!isClosed) listening = listenAt(turn + 1) }, betweenNodesMs).unref() })
+    return connection
+  }
+
+  // a node that is frozen says nothing of it
+  const heartbeat = setInterval(() => { if (listening.status === 'ready') listening.ping().catch(() => listening.disconnect()) }, heartbeatMs).unref()
+
+  function listen (channel: string) { listening.subscribe(channel).catch(onFailure) }
+
+  let awaited: Promise<void> | undefined
+  /** Resolves when it can be asked; one wait for all who read. */
+  async function ready () {
+    if (redis.status === 'ready') return
+    awaited ??= new Promise<void>(resolve => redis.once('ready', resolve)).finally(() => { awaited = undefined })
+    await awaited
+  }
+
+  return {
+    async pin (name, text, seconds) {
+      try { return await redis.set(name, text, 'EX', seconds) === 'OK' } catch { onFailure() }
+      return false
+    },
+    async read (name) {
+      try { return await inTime(patienceMs, ready().then(() => redis.get(name)), () => new Error('too long')) ?? undefined } catch { onFailure() }
+      return undefined
+    },
+    tell (channel, message) { redis.publish(channel, message).catch(onFailure) },
+    hear (channel, listener) {
+      listeners.set(channel, listener)
+      if (listening.status === 'ready') listen(channel)
+    },
+    async close () {
+      isClosed = true
+      clearInterval(heartbeat)
+      for (const connection of [redis, listening]) disconnectRedis(connection)
+    }
+  }
+}
+
+/** Of a replica that is alone. */
+export const loneNoticeboard: Noticeboard = { pin: async () => true, read: async () => undefined, tell () {}, hear () {}, close: async () => {} }
