@@ -1,9 +1,9 @@
 import { generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { SigningAlgorithm } from './protocol/algorithms.ts'
+import type { Encryption, SigningAlgorithm } from './protocol/algorithms.ts'
 
-// npm run keys -- next DIR: makes the next signing and sealing keys, and what a first run lacks.
+// npm run keys -- next DIR: makes the next signing, decryption and sealing keys, and what a first run lacks.
 
 /** Seconds between a key's making and its use: it must reach every replica and every client's cache first (JWKS max-age and 15 min). */
 const leadSeconds = 600 + 15 * 60
@@ -22,10 +22,13 @@ export function makeNextKeys (directory: string, now = Math.floor(Date.now() / 1
     write(`${kid}.json`, { kid, alg, nbf: present.some(key => key.alg === alg) ? now + leadSeconds : now, ...jwk })
   }
   const signing = (alg: SigningAlgorithm, { privateKey }: { privateKey: KeyObject }) => next(alg, { use: 'sig', ...privateKey.export({ format: 'jwk' }) })
+  const decryption = (alg: Encryption['alg'], { privateKey }: { privateKey: KeyObject }) => next(alg, { use: 'enc', ...privateKey.export({ format: 'jwk' }) })
   signing('RS256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
   signing('PS256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
   signing('ES256', generateKeyPairSync('ec', { namedCurve: 'P-256' }))
   signing('EdDSA', generateKeyPairSync('ed25519'))
+  decryption('RSA-OAEP-256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
+  decryption('ECDH-ES', generateKeyPairSync('ec', { namedCurve: 'P-256' }))
   next('A256GCM', { use: 'enc', kty: 'oct', k: randomBytes(32).toString('base64url') })
   if (!readdirSync(directory).includes('subject.json')) write('subject.json', { kty: 'oct', k: randomBytes(32).toString('base64url') })
   return written
