@@ -1,17 +1,23 @@
 import fp from 'fastify-plugin'
 import type { LookupFunction } from 'node:net'
+import { bulkhead } from '../src/adapters/bulkhead.ts'
 import { guarded } from '../src/adapters/circuit-breaker.ts'
+import { decrypter } from '../src/adapters/decryption-keys.ts'
+import { measured } from '../src/adapters/measured.ts'
 import { oidcIdentityProvider } from '../src/adapters/oidc-identity-provider.ts'
+import { measuredCalls, providerCalls, retriedOnce } from '../src/adapters/provider-calls.ts'
+import { providerHints } from '../src/adapters/provider-hints.ts'
+import { timeBudget } from '../src/adapters/time-budget.ts'
 import type { Client, IdentityProvider as Registration } from '../src/config/load.ts'
-import type { IdentityProvider, Question } from '../src/ports.ts'
+import type { IdentityProvider, ProviderWatch, Question } from '../src/ports.ts'
 import { upstreamAcr } from '../src/protocol/acr.ts'
+import type { AuthorizationRequest } from '../src/protocol/authorization-request.ts'
 import { OAuthError, type Failure } from '../src/protocol/errors.ts'
-import { clientMark } from '../src/protocol/subject.ts'
-import { upstreamOf } from '../src/protocol/upstream.ts'
+import { isOwnNonce, upstreamOf } from '../src/protocol/upstream.ts'
 import type { Login } from '../src/records.ts'
 
 /** Why a citizen cannot be sent to a provider; undefined when nothing stands in the way. */
-export type Obstacle = Extract<Failure, 'provider_unknown' | 'provider_not_allowed' | 'provider_maintenance' | 'acr_too_low' | 'provider_unavailable'>
+export type Obstacle = Extract<Failure, 'provider_unknown' | 'provider_not_allowed' | 'provider_maintenance' | 'acr_too_low' | 'fresh_login_unprovable' | 'provider_unavailable'>
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -19,8 +25,8 @@ declare module 'fastify' {
     identityProvider (idp: string): IdentityProvider
     /** Its registration. @throws {OAuthError} provider_unknown */
     providerRegistration (idp: string): Registration
-    /** What keeps a citizen of this client, who needs this level, from being sent to a provider. */
-    obstacleTo (idp: string, client: Client, acr: string): Obstacle | undefined
+    /** What keeps a citizen who comes with this request from being sent to a provider. */
+    obstacleTo (idp: string, client: Client, request: Pick<AuthorizationRequest, 'acr' | 'prompt' | 'max_age'>): Obstacle | undefined
     /** What a login asks of the provider it is at: the same each time, since it derives from the login. @throws {OAuthError} provider_unknown */
     questionFor (login: Login & { idp: string }): Question
   }
@@ -28,14 +34,61 @@ declare module 'fastify' {
 
 export interface IdentityProvidersOptions { identityProviders?: Map<string, IdentityProvider> | undefined, lookup?: LookupFunction | undefined }
 
-/** Upstream: one port for each identity provider of the configuration, each behind its breaker. */
+/** Upstream: one port for each identity provider of the configuration, each in its own chain of guards. */
 export default fp<IdentityProvidersOptions>(async (app, { identityProviders, lookup }) => {
+  const { settings, keys } = app.configuration
   const registrations = () => app.configuration.identityProviders
-  const providers = identityProviders ?? new Map([...registrations()].map(([idp, registration]) => [idp, guarded(oidcIdentityProvider({ ...registration, lookup }), {
-    name: idp,
-    ...registration.breaker,
-    callbackTimeoutMs: registration.callback_timeout_ms
-  })]))
+  const decrypt = decrypter(() => app.configuration.keys.decryption)
+  const sharing = { board: app.noticeboard, sealer: app.sealer, now: app.now }
+
+  /** From the outside in: no more than so many at a time, measured, behind a breaker, within a budget of time, spoken by OpenID Connect over limited connections. */
+  function chainOf (registration: Registration) {
+    const { id, state, breaker, timeout_ms: timeoutMs, concurrent_callbacks: most, certificateAuthority: ca, certificate } = registration
+    const watch = watchOf(id)
+    const calls = providerCalls({ timeoutMs, connections: most, lookup, loopback: registration.loopback || settings.environment === 'development', tls: { ca, ...certificate } })
+    const provider = oidcIdentityProvider(registration, {
+      call: retriedOnce(measuredCalls(calls.call, watch)),
+      decrypt,
+      isOwnNonce: nonce => isOwnNonce(keys.subject, nonce),
+      watch,
+      now: app.now,
+      sharing
+    })
+    const closing = { ...provider, async close () { await Promise.all([provider.close(), calls.close()]) } }
+    const limited = timeBudget(closing, registration.callback_timeout_ms)
+    // nobody is sent to one that is disabled: it need not be asked
+    const behindBreaker = guarded(limited, { name: id, ...breaker, ...(state === 'disabled' ? { probe_ms: 0 } : {}), watch })
+    return bulkhead(measured(behindBreaker, watch), { most, watch })
+  }
+
+  /** The figures of one provider, and the log: of what goes on for long its beginning and its end. */
+  function watchOf (idp: string): ProviderWatch {
+    const figures = app.watchProvider(idp)
+    const missed = new Set<string>()
+    let isDown = false
+    return {
+      ...figures,
+      breaker (state) {
+        figures.breaker(state)
+        if (state === 'half_open' || (state === 'open' && isDown) || (state === 'closed' && !isDown)) return
+        isDown = state === 'open'
+        app.log[state === 'closed' ? 'info' : 'warn']({ idp, state }, 'circuit breaker')
+        if (isDown) hint(idp)
+      },
+      renewed (what, at) {
+        missed.delete(what)
+        figures.renewed(what, at)
+      },
+      notRenewed (what, err) {
+        if (!missed.has(what)) app.log.warn({ idp, failure: err instanceof OAuthError ? err.failure : 'unexpected', err }, `${what} not renewed`)
+        missed.add(what)
+      }
+    }
+  }
+
+  const hint = providerHints({ ...sharing, issuer: settings.issuer, knows: idp => registrations().has(idp), take: idp => chains.get(idp)?.suspect(), count: app.countHint })
+  const chains = new Map(identityProviders === undefined ? [...registrations()].map(([idp, registration]) => [idp, chainOf(registration)] as const) : [])
+  const providers: Map<string, IdentityProvider> = identityProviders ?? chains
 
   const found = <T>(map: Map<string, T>, idp: string) => {
     const entry = map.get(idp)
@@ -50,22 +103,24 @@ export default fp<IdentityProvidersOptions>(async (app, { identityProviders, loo
     return begun && (until === undefined || Date.parse(until) / 1000 > app.now())
   }
 
-  app.decorate('obstacleTo', (idp, client, acr) => {
+  app.decorate('obstacleTo', (idp, client, { acr, prompt = [], max_age }) => {
     const registration = registrations().get(idp)
     if (registration === undefined || registration.state === 'disabled') return 'provider_unknown'
     if (registration.state === 'hidden' && !client.idp_hints.includes(idp)) return 'provider_unknown'
     const { allow, deny } = client.identity_providers
     if (deny.includes(idp) || (allow !== undefined && !allow.includes(idp))) return 'provider_not_allowed'
     if (upstreamAcr(app.configuration.levels.levels, acr, registration.acr_values) === undefined) return 'acr_too_low'
+    const freshWanted = prompt.includes('login') || max_age !== undefined
+    if (freshWanted && !registration.reports_auth_time && !registration.always_authenticates) return 'fresh_login_unprovable'
     if (inMaintenance(registration)) return 'provider_maintenance'
-    return found(providers, idp).available() ? undefined : 'provider_unavailable'
+    return found(providers, idp).standing() === 'down' ? 'provider_unavailable' : undefined
   })
 
   app.decorate('questionFor', login => {
     const { settings: { issuer }, levels: { levels }, keys: { subject } } = app.configuration
     const { acr, prompt = [], max_age, client_id } = login.request
     return {
-      ...upstreamOf(login, login.idp, clientMark(subject, login.id, client_id)),
+      ...upstreamOf(login, login.idp, client_id, subject),
       redirect_uri: `${issuer}/callback/${login.idp}`,
       acr: upstreamAcr(levels, acr, app.providerRegistration(login.idp).acr_values) ?? acr,
       prompt: prompt.includes('login') || max_age === 0 ? 'login' : undefined,
@@ -74,5 +129,13 @@ export default fp<IdentityProvidersOptions>(async (app, { identityProviders, loo
     }
   })
 
+  // nothing waits for them: a provider that is down keeps nobody from starting, and is known to be down before a citizen is sent there
+  app.addHook('onListen', async () => {
+    for (const [idp, chain] of chains) {
+      if (registrations().get(idp)?.state === 'disabled') continue
+      chain.start()
+      chain.check()
+    }
+  })
   app.addHook('onClose', async () => { await Promise.all([...providers.values()].map(provider => provider.close())) })
-}, { name: 'identity-providers' })
+}, { name: 'identity-providers', dependencies: ['metrics', 'store', 'signer'] })

@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
-import { Counter, Gauge, Registry, collectDefaultMetrics } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+import { breakerStates, type BreakerState, type ProviderWatch } from '../src/ports.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
 
 declare module 'fastify' {
@@ -13,12 +14,21 @@ declare module 'fastify' {
     countBackChannelLogout (outcome: Delivery): void
     /** one more name that a client was believed to say for the first time, since the store could not tell */
     countUncheckedReplay (): void
+    /** The figures of one identity provider. */
+    watchProvider (idp: string): Omit<ProviderWatch, 'notRenewed'>
+    /** one more hint that a provider is down: given to other replicas, or taken from one */
+    countHint (idp: string, way: 'given' | 'taken' | 'ignored'): void
+    /** one more time that what replicas can do without was not to be had */
+    countNoticeboardFailure (): void
   }
 }
 
 /** What a back-channel logout can come to. */
 const deliveries = ['delivered', 'refused', 'failed', 'dropped'] as const
 export type Delivery = typeof deliveries[number]
+
+/** Upper bounds of what calls to identity providers take. */
+const secondsOfCalls = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8]
 
 /** Every metric, defined in one place: `passerelle_` names, closed label sets, nothing personal. */
 export default fp(async app => {
@@ -47,5 +57,61 @@ export default fp(async app => {
     refused.inc({ failure })
     if (endedLogin) logins.inc({ outcome: responsibilityFor(failure), failure })
   })
+
+  const counterOf = (name: string, help: string, labelNames: string[]) => new Counter({ name, help, labelNames, registers: [registry] })
+  const gaugeOf = (name: string, help: string, labelNames: string[], collect?: () => void) => new Gauge({ name, help, labelNames, registers: [registry], ...(collect === undefined ? {} : { collect }) })
+  const histogramOf = (name: string, help: string, labelNames: string[]) => new Histogram({ name, help, labelNames, buckets: secondsOfCalls, registers: [registry] })
+  const provider = {
+    calls: counterOf('passerelle_provider_calls_total', 'Calls to an identity provider, by what came of them: answered, refused (400 to 499), or a failure', ['idp', 'leg', 'outcome']),
+    callSeconds: histogramOf('passerelle_provider_call_duration_seconds', 'How long calls to an identity provider took', ['idp', 'leg']),
+    callbacks: counterOf('passerelle_provider_callbacks_total', 'Citizens who came back from an identity provider, by what came of it: the failure, or success', ['idp', 'outcome']),
+    callbackSeconds: histogramOf('passerelle_provider_callback_duration_seconds', 'How long it took to learn from an identity provider who came back', ['idp']),
+    state: gaugeOf('passerelle_provider_breaker_state', 'The state of the circuit breaker of an identity provider: 1 for the one in force', ['idp', 'state']),
+    transitions: counterOf('passerelle_provider_breaker_transitions_total', 'How often the circuit breaker of an identity provider went to a state', ['idp', 'state']),
+    inFlight: gaugeOf('passerelle_provider_callbacks_in_flight', 'Citizens on their way back from an identity provider', ['idp']),
+    rejected: counterOf('passerelle_provider_callbacks_rejected_total', 'Citizens who came back while as many as we let were on their way', ['idp']),
+    ages: {
+      metadata: gaugeOf('passerelle_provider_metadata_age_seconds', 'Age of the metadata of an identity provider', ['idp'], () => tellAges('metadata')),
+      jwks: gaugeOf('passerelle_provider_jwks_age_seconds', 'Age of the keys of an identity provider', ['idp'], () => tellAges('jwks'))
+    },
+    skew: gaugeOf('passerelle_provider_clock_skew_seconds', 'The clock of an identity provider against ours, by the last token it made; positive when it is ahead', ['idp']),
+    hints: counterOf('passerelle_provider_hints_total', 'Hints that an identity provider is down, given to other replicas, taken from them, or ignored since one replica gives too many', ['idp', 'way'])
+  }
+  const renewedAt = { metadata: new Map<string, number>(), jwks: new Map<string, number>() }
+  function tellAges (what: keyof typeof renewedAt) { for (const [idp, at] of renewedAt[what]) provider.ages[what].set({ idp }, Math.max(0, app.now() - at)) }
+
+  app.decorate('watchProvider', idp => {
+    let inForce: BreakerState | undefined
+    for (const state of breakerStates) {
+      provider.state.set({ idp, state }, 0)
+      provider.transitions.inc({ idp, state }, 0)
+    }
+    for (const way of ['given', 'taken', 'ignored']) provider.hints.inc({ idp, way }, 0)
+    provider.rejected.inc({ idp }, 0)
+    provider.inFlight.set({ idp }, 0)
+    return {
+      called (leg, outcome, seconds) {
+        provider.calls.inc({ idp, leg, outcome })
+        provider.callSeconds.observe({ idp, leg }, seconds)
+      },
+      identified (failure, seconds) {
+        provider.callbacks.inc({ idp, outcome: failure === '' ? 'success' : failure })
+        provider.callbackSeconds.observe({ idp }, seconds)
+      },
+      breaker (now) {
+        for (const state of breakerStates) provider.state.set({ idp, state }, state === now ? 1 : 0)
+        if (inForce !== undefined) provider.transitions.inc({ idp, state: now })
+        inForce = now
+      },
+      inFlight: callbacks => provider.inFlight.set({ idp }, callbacks),
+      rejected: () => provider.rejected.inc({ idp }),
+      renewed: (what, at) => { renewedAt[what].set(idp, at) },
+      skewed: seconds => provider.skew.set({ idp }, seconds)
+    }
+  })
+  app.decorate('countHint', (idp, way) => provider.hints.inc({ idp, way }))
+  const failing = new Counter({ name: 'passerelle_noticeboard_failures_total', help: 'What replicas can do without and Redis did not do: hints, shared metadata', registers: [registry] })
+  app.decorate('countNoticeboardFailure', () => failing.inc())
+
   app.addHook('onClose', async () => registry.clear())
 }, { name: 'metrics' })

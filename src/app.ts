@@ -36,13 +36,14 @@ import jwks from '../plugins/endpoints/jwks.ts'
 import leave from '../plugins/endpoints/leave.ts'
 import login from '../plugins/endpoints/login.ts'
 import par from '../plugins/endpoints/par.ts'
+import providerKeys from '../plugins/endpoints/provider-keys.ts'
 import revocation from '../plugins/endpoints/revocation.ts'
 import sessionEnd from '../plugins/endpoints/session-end.ts'
 import token from '../plugins/endpoints/token.ts'
 import userinfo from '../plugins/endpoints/userinfo.ts'
 import type { Configuration } from './config/load.ts'
 import { loggable } from './log.ts'
-import type { Clock, IdentityProvider, Store } from './ports.ts'
+import type { Clock, IdentityProvider, Noticeboard, Store } from './ports.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -54,6 +55,7 @@ declare module 'fastify' {
 /** What tests put in place of the real thing; production passes the addresses of Redis at most. */
 export interface Ports {
   store?: Store
+  noticeboard?: Noticeboard
   redis?: readonly string[]
   identityProviders?: Map<string, IdentityProvider>
   lookup?: LookupFunction
@@ -109,6 +111,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
       await published.register(etag)
       await published.register(discovery)
       await published.register(jwks)
+      await published.register(providerKeys)
     })
     await endpoints.register(par)
     await endpoints.register(authorize)

@@ -1,54 +1,75 @@
 import { createHash } from 'node:crypto'
-import { errors as jose, importJWK, type JSONWebKeySet, type JWK } from 'jose'
-import type { LookupFunction } from 'node:net'
+import { importJWK, type JWK } from 'jose'
 import * as client from 'openid-client'
-import { Agent } from 'undici'
-import { OAuthError, type Failure } from '../protocol/errors.ts'
+import type { CallProvider, Clock, ProviderCall, ProviderWatch, Upstream } from '../ports.ts'
+import { spelled, type Encryption, type SigningAlgorithm } from '../protocol/algorithms.ts'
 import { identityClaims, pick } from '../protocol/claims.ts'
+import { OAuthError, unanswered, type Failure } from '../protocol/errors.ts'
 import { clockTolerance } from '../protocol/identification.ts'
-import type { Answer, IdentityProvider, Question } from '../ports.ts'
-import { localhostLookup } from './localhost-lookup.ts'
-import { lastKnown } from './last-known.ts'
-import { publishedKeys } from './published-keys.ts'
+import { checkHeader, checkUserinfo, isEncrypted, readIdToken, readObject, type ProviderMetadata } from '../protocol/provider-answer.ts'
+import type { Decrypt } from './decryption-keys.ts'
+import { providerKnowledge, type Sharing } from './provider-knowledge.ts'
 
 /** An identity provider's registration, its secrets read. */
 export interface OidcProviderOptions {
   issuer: string
-  endpoints?: { authorization_endpoint: string, token_endpoint: string, jwks_uri: string } & Record<string, string | boolean | undefined> | undefined
+  endpoints?: Omit<ProviderMetadata, 'issuer'> | undefined
+  status_url?: string | undefined
+  /** our certificate there, where it asks for one */
+  certificate?: object | undefined
   client_id: string
-  token_endpoint_auth_method: 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt'
+  token_endpoint_auth_method: 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt' | 'tls_client_auth' | 'self_signed_tls_client_auth'
   clientSecret?: string | undefined
   clientKey?: JWK | undefined
-  id_token_signed_response_alg: string
-  userinfo_signed_response_alg?: string | undefined
+  id_token_signed_response_alg: SigningAlgorithm
+  id_token_encrypted_response_alg?: Encryption['alg'] | undefined
+  id_token_encrypted_response_enc?: Encryption['enc'] | undefined
+  userinfo_signed_response_alg?: SigningAlgorithm | undefined
+  userinfo_encrypted_response_alg?: Encryption['alg'] | undefined
+  userinfo_encrypted_response_enc?: Encryption['enc'] | undefined
   scopes: readonly string[]
-  timeout_ms: number
-  connections: number
-  certificateAuthority?: string | undefined
-  lookup?: LookupFunction | undefined
 }
 
-const freshMs = 10 * 60 * 1000
-const maximumBytes = 1024 * 1024
+/** What it works with. */
+export interface OidcProviderPorts {
+  call: CallProvider
+  decrypt: Decrypt
+  isOwnNonce: (nonce: string) => boolean
+  watch: Pick<ProviderWatch, 'renewed' | 'notRenewed' | 'skewed'>
+  now: Clock
+  sharing?: Sharing | undefined
+}
 
 /** One upstream OpenID Provider, spoken to by openid-client, signatures by jose: every check of OpenID Connect Core §3.1.2.7, §3.1.3.7 and §5.3.4, and of RFC 9207. */
-export function oidcIdentityProvider (options: OidcProviderOptions): IdentityProvider {
-  const agent = new Agent({
-    connections: options.connections,
-    pipelining: 1,
-    maxResponseSize: maximumBytes,
-    connect: { lookup: options.lookup ?? localhostLookup, timeout: options.timeout_ms, ca: options.certificateAuthority }
-  })
-  const fetch = fetchOver(agent, options.timeout_ms)
-  const keys = publishedKeys(fetchKeys)
-  const { current: configured } = lastKnown(() => configure(options, fetch), { freshMs })
+export function oidcIdentityProvider (options: OidcProviderOptions, { call, decrypt, isOwnNonce, watch, now, sharing }: OidcProviderPorts): Upstream & { start (): void } {
+  const { issuer, client_id } = options
+  const knowledge = providerKnowledge({ issuer, endpoints: options.endpoints, call, sharing, watch, now })
+  let authentication: Promise<client.ClientAuth> | undefined
+  const algorithms = spelled([options.id_token_signed_response_alg])
+  const encryptionOf = (purpose: 'id_token' | 'userinfo'): Encryption | undefined => {
+    const alg = options[`${purpose}_encrypted_response_alg`]
+    return alg && { alg, enc: options[`${purpose}_encrypted_response_enc`] ?? 'A256GCM' }
+  }
+  const encryptions = { id_token: encryptionOf('id_token'), userinfo: encryptionOf('userinfo') }
+
+  /** As openid-client wants it, for one way there or back: its calls are ours. */
+  async function configured (metadata: ProviderMetadata, fetch?: client.CustomFetch) {
+    // the one algorithm by each of its names: openid-client knows the registered one by one name only
+    const configuration = new client.Configuration({ ...metadata, id_token_signing_alg_values_supported: algorithms }, client_id, {
+      use_mtls_endpoint_aliases: options.certificate !== undefined,
+      [client.clockTolerance]: clockTolerance
+    }, await (authentication ??= clientAuthentication(options)))
+    if (issuer.startsWith('http:')) client.allowInsecureRequests(configuration)  // the configuration allows it in development only
+    configuration.timeout = 0                                          // ours have one each
+    if (fetch !== undefined) configuration[client.customFetch] = fetch
+    return configuration
+  }
 
   return {
-    available: () => true,
+    start: () => knowledge.start(),
 
     async authorizationUrl (question) {
-      const { configuration } = await translated(configured())
-      return client.buildAuthorizationUrl(configuration, {
+      return client.buildAuthorizationUrl(await configured(await knowledge.metadata()), {
         redirect_uri: question.redirect_uri,
         scope: options.scopes.join(' '),
         state: question.state,
@@ -62,160 +83,166 @@ export function oidcIdentityProvider (options: OidcProviderOptions): IdentityPro
       })
     },
 
-    identify: (callback, question) => translated(configured().then(provider => identify(provider, callback, question))),
-
-    async endSessionUrl ({ id_token_hint, post_logout_redirect_uri, state }) {
-      const { configuration, hasLogout } = await translated(configured())
-      if (!hasLogout) return undefined
-      return client.buildEndSessionUrl(configuration, { post_logout_redirect_uri, state, ...(id_token_hint === undefined ? {} : { id_token_hint }) })
+    async identify (callback, question, deadline) {
+      const metadata = await knowledge.metadata()
+      checkCallback(callback.searchParams, metadata)
+      let said: Record<string, unknown> = {}
+      let asked = false
+      const configuration = await configured(metadata, async (url, { method, headers, body }) => {
+        asked = true
+        const answer = await askTokens({ leg: 'token', method: method as 'POST', url, headers, body: String(body), deadline })
+        said = await readTokens(answer, question.nonce)
+        return Response.json(answer)
+      })
+      const tokens = await client.authorizationCodeGrant(configuration, callback, {
+        expectedState: question.state,
+        expectedNonce: question.nonce,
+        pkceCodeVerifier: question.code_verifier
+      }).catch(error => { throw translated(error, asked) })
+      await knowledge.verify(tokens.id_token!, algorithms, 'id_token')  // openid-client has looked at all but the signature
+      const address = userinfoEndpoint(metadata)
+      const userinfo = address === undefined ? {} : await askUserinfo(address, tokens.access_token, deadline)
+      if (address !== undefined) checkUserinfo(userinfo, { issuer, client_id, sub: said.sub, isJwt: options.userinfo_signed_response_alg !== undefined })
+      return {
+        sub: said.sub as string,
+        claims: pick({ ...said, ...userinfo }, identityClaims),
+        acr: said.acr,
+        amr: said.amr,
+        auth_time: said.auth_time,
+        ...(metadata.end_session_endpoint === undefined || tokens.id_token!.length > longestHint ? {} : { id_token: tokens.id_token! })
+      }
     },
 
-    close: () => agent.destroy()
+    async endSessionUrl ({ id_token_hint, post_logout_redirect_uri, state }) {
+      const metadata = await knowledge.metadata()
+      if (metadata.end_session_endpoint === undefined) return undefined
+      return client.buildEndSessionUrl(await configured(metadata), { post_logout_redirect_uri, state, ...(id_token_hint === undefined ? {} : { id_token_hint }) })
+    },
+
+    async probe () {
+      try {
+        await (options.status_url === undefined ? knowledge.ask() : askStatus(options.status_url))
+        return 'well'
+      } catch (error) {
+        const { failure } = error as OAuthError
+        const isDown = unanswered.has(failure) || (options.status_url === undefined ? !knowledge.isKnown() : failure === 'provider_server_error')
+        if (isDown) throw error
+        return 'somehow'
+      }
+    },
+
+    async close () { knowledge.close() }
   }
 
-  async function identify (provider: Configured, callback: URL, question: Question): Promise<Answer> {
-    const tokens = await client.authorizationCodeGrant(provider.configuration, callback, {
-      expectedState: question.state,
-      expectedNonce: question.nonce,
-      pkceCodeVerifier: question.code_verifier
-    })
-    const said = tokens.claims()!
-    await keys.verify(tokens.id_token!, [options.id_token_signed_response_alg])  // openid-client has looked at all but the signature
-    if (said.azp !== undefined && said.azp !== options.client_id) throw new OAuthError('provider_answer_invalid', 'azp: not our client_id')
-    const userinfo = provider.userinfo_endpoint === undefined ? {} : await askUserinfo(provider.configuration, new URL(provider.userinfo_endpoint), tokens.access_token)
-    if (provider.userinfo_endpoint !== undefined && userinfo.sub !== said.sub) throw new OAuthError('provider_answer_invalid', 'sub: userinfo speaks of another than the ID Token')  // OpenID Connect Core §5.3.2
-    return {
-      sub: said.sub,
-      claims: pick({ ...said, ...userinfo }, identityClaims),
-      acr: said.acr,
-      amr: said.amr,
-      auth_time: said.auth_time,
-      ...(provider.hasLogout ? { id_token: tokens.id_token! } : {})
-    }
+  async function askStatus (url: string) {
+    const { status } = await call({ leg: 'status', method: 'GET', url, headers: {} })
+    if (status !== 200) throw new OAuthError('provider_call_refused', `status: the identity provider answered ${status}`)
   }
 
-  /** Userinfo as it was registered: JSON, or a JWT by that very algorithm (OpenID Connect Core §5.3.2). */
-  async function askUserinfo (configuration: client.Configuration, endpoint: URL, access_token: string): Promise<Record<string, unknown>> {
+  /** A code that is one, and the response's issuer where metadata promises it (RFC 9207 §2.4): whatever a browser brought is looked at before the provider is asked. */
+  function checkCallback (parameters: URLSearchParams, { authorization_response_iss_parameter_supported: promised }: ProviderMetadata) {
+    const issuers = parameters.getAll('iss')
+    if (issuers.some(iss => iss !== issuer) || issuers.length > 1 || (promised === true && issuers.length === 0)) throw new OAuthError('callback_issuer_wrong', 'iss: this response is not of the identity provider the login is at')
+    const code = parameters.get('code')
+    if (code !== null && !authorizationCode.test(code)) throw new OAuthError('callback_malformed', 'code: expected a text as identity providers make them, 4096 characters at most')
+  }
+
+  /** Where it is asked when we show a certificate (RFC 8705 §5). */
+  function userinfoEndpoint ({ mtls_endpoint_aliases: aliases, userinfo_endpoint }: ProviderMetadata) {
+    return (options.certificate === undefined ? undefined : aliases?.['userinfo_endpoint']) ?? userinfo_endpoint
+  }
+
+  /** The token endpoint's answer, read before openid-client does: each member once, and no refusal in the provider's words. */
+  async function askTokens (asked: ProviderCall) {
+    const { status, headers, text } = await call(asked)
+    if (status >= 400) throw refusalOf(status, text)
+    if (typeOf(headers) !== 'application/json') throw new OAuthError('provider_answer_unreadable', 'token: expected application/json')
+    return readObject(text, 'token')
+  }
+
+  /** What the ID Token says, in place of a JWE the JWS that it holds. */
+  async function readTokens (answer: Record<string, unknown>, nonce: string) {
+    if (!bearerToken.test(String(answer.access_token))) throw new OAuthError('provider_answer_invalid', 'token: access_token: expected a bearer token')
+    answer.id_token = await opened('id_token', answer.id_token)
+    observeClock(answer.id_token)
+    return readIdToken(answer.id_token, { issuer, client_id, nonce, isOwnNonce, algorithms, now: now() })
+  }
+
+  /** What was encrypted for us, opened; encrypted as registered, or not at all. */
+  async function opened (purpose: 'id_token' | 'userinfo', jwt: unknown) {
+    const encryption = encryptions[purpose]
+    if (typeof jwt !== 'string' || jwt === '') return jwt
+    if (isEncrypted(jwt) !== (encryption !== undefined)) throw new OAuthError('provider_encryption_wrong', `${purpose}: ${encryption === undefined ? 'encrypted, which was not registered' : 'not encrypted, as was registered'}`)
+    return encryption === undefined ? jwt : decrypt(jwt, encryption, purpose)
+  }
+
+  /** The provider's clock, by what it just signed; whether that is accepted is looked at elsewhere. */
+  function observeClock (token: unknown) {
+    try {
+      const { iat } = JSON.parse(Buffer.from(String(token).split('.')[1]!, 'base64url').toString()) as { iat: unknown }
+      if (typeof iat === 'number' && Number.isFinite(iat)) watch.skewed(iat - now())
+    } catch { /* no token at all */ }
+  }
+
+  /** Userinfo as it was registered: JSON, or a JWT by that very algorithm, encrypted or not (OpenID Connect Core §5.3.2). */
+  async function askUserinfo (url: string, access_token: string, deadline: number | undefined): Promise<Record<string, unknown>> {
     const { userinfo_signed_response_alg: alg } = options
-    const answer = await client.fetchProtectedResource(configuration, access_token, endpoint, 'GET', undefined, new Headers({ accept: alg === undefined ? 'application/json' : 'application/jwt' }))
-    if (answer.status >= 500) throw new OAuthError('provider_unavailable', `the identity provider's userinfo answered ${answer.status}`)
-    if (answer.status !== 200) throw new OAuthError('provider_answer_invalid', `the identity provider's userinfo answered ${answer.status}`)
-    const type = /^application\/(json|jwt)\b/.exec(answer.headers.get('content-type') ?? '')?.[1]
-    if (type === undefined) throw new OAuthError('provider_unavailable', notAsExpected)
-    if (type !== (alg === undefined ? 'json' : 'jwt')) throw new OAuthError('provider_answer_invalid', `the identity provider's userinfo is not ${alg === undefined ? 'JSON' : 'a JWT'}`)
-    const claims = parsed(alg === undefined ? await answer.text() : Buffer.from((await keys.verify(await answer.text(), [alg])).payload).toString())
-    if (alg === undefined) return claims
-    if (claims.iss !== undefined && claims.iss !== options.issuer) throw new OAuthError('provider_answer_invalid', 'iss: userinfo is not of this identity provider')
-    if (claims.aud !== undefined && ![claims.aud].flat().includes(options.client_id)) throw new OAuthError('provider_answer_invalid', 'aud: userinfo is not for us')
-    return claims
-  }
-
-  /** The provider's keys over our own connections; a set that is empty is none. */
-  async function fetchKeys () {
-    const { configuration } = await configured()
-    const { jwks_uri } = configuration.serverMetadata()
-    if (jwks_uri === undefined) throw new OAuthError('provider_answer_invalid', 'jwks_uri: the identity provider publishes none')
-    // over http anyone on the way could put a key of his own among them
-    if (options.issuer.startsWith('https:') && !jwks_uri.startsWith('https:')) throw new OAuthError('provider_answer_invalid', 'jwks_uri: expected https, as its issuer')
-    const answer = await fetch(jwks_uri, { method: 'GET', headers: { accept: 'application/json' }, body: undefined, redirect: 'manual' })
-    if (answer.status >= 500) throw new OAuthError('provider_unavailable', `the identity provider's keys: answered ${answer.status}`)
-    const jwks = answer.status === 200 ? parsed(await answer.text()) : {}
-    if (!Array.isArray(jwks.keys) || jwks.keys.length === 0) throw new OAuthError('provider_answer_invalid', 'the identity provider\'s keys: none')
-    return jwks as unknown as JSONWebKeySet
+    const isJwt = alg !== undefined || encryptions.userinfo !== undefined
+    const expected = `application/${isJwt ? 'jwt' : 'json'}`
+    const { status, headers, text } = await call({ leg: 'userinfo', method: 'GET', url, headers: { accept: expected, authorization: `Bearer ${access_token}` }, deadline })
+    if (status !== 200) throw new OAuthError('provider_call_refused', `userinfo: the identity provider answered ${status}`)
+    if (typeOf(headers) !== expected) throw new OAuthError('provider_answer_unreadable', `userinfo: expected ${expected}`)
+    const content = isJwt ? await opened('userinfo', text.trim()) as string : text
+    if (alg === undefined) return readObject(content, 'userinfo')
+    const names = spelled([alg])
+    checkHeader(content, names, 'userinfo')
+    return readObject(Buffer.from((await knowledge.verify(content, names, 'userinfo')).payload).toString(), 'userinfo')
   }
 }
 
-const ourCredentials = 'the identity provider refuses our credentials: client_id, client_secret or client_key'
-const notAsExpected = 'the identity provider did not answer as an OpenID Provider does'
-
-/** A JSON object. What cannot be read is an outage; V8's message quotes the text, so it is not kept. */
-function parsed (text: string): Record<string, unknown> {
-  let value: unknown
-  try { value = JSON.parse(text) } catch { throw new OAuthError('provider_unavailable', notAsExpected) }
-  if (typeof value !== 'object' || value === null) throw new OAuthError('provider_answer_invalid', notAsExpected)
-  return value as Record<string, unknown>
-}
-
-/** A provider that can be asked; what is read of its metadata is read once, since openid-client copies it at each look. */
-interface Configured { configuration: client.Configuration, userinfo_endpoint: string | undefined, hasLogout: boolean }
-
-async function configure (options: OidcProviderOptions, fetch: client.CustomFetch): Promise<Configured> {
-  const metadata: Partial<client.ClientMetadata> = {
-    id_token_signed_response_alg: options.id_token_signed_response_alg,
-    [client.clockTolerance]: clockTolerance
-  }
-  const authentication = await clientAuthentication(options)
-  const issuer = new URL(options.issuer)
-  const insecure = issuer.protocol === 'http:' ? [client.allowInsecureRequests] : []  // the configuration allows it in development only
-  const configuration = options.endpoints === undefined
-    ? await client.discovery(issuer, options.client_id, metadata, authentication, { [client.customFetch]: fetch, execute: insecure })
-    : new client.Configuration({ issuer: options.issuer, ...options.endpoints }, options.client_id, metadata, authentication)
-  for (const allow of insecure) allow(configuration)
-  configuration[client.customFetch] = fetch
-  const { userinfo_endpoint, end_session_endpoint } = configuration.serverMetadata()
-  return { configuration, userinfo_endpoint, hasLogout: end_session_endpoint !== undefined }
-}
+/** Of what identity providers make codes: no more than they need, since a browser may bring anything (RFC 6749 §A.11 allows all that can be printed). */
+const authorizationCode = /^[\w.~!$*+/=:|@,-]{1,4096}$/
+/** What an address can hold as a hint for its logout. */
+const longestHint = 8192
+/** RFC 6750 §2.1 */
+const bearerToken = /^[A-Za-z0-9._~+/-]+=*$/
 
 async function clientAuthentication ({ token_endpoint_auth_method, clientSecret, clientKey }: OidcProviderOptions) {
   switch (token_endpoint_auth_method) {
     case 'client_secret_basic': return client.ClientSecretBasic(clientSecret)
     case 'client_secret_post': return client.ClientSecretPost(clientSecret)
     case 'private_key_jwt': return client.PrivateKeyJwt({ key: await importJWK(clientKey!) as CryptoKey, kid: clientKey!.kid! })
+    default: return client.TlsClientAuth()
   }
 }
 
-/** The part of fetch that openid-client needs, over kept connections, with a limit of time and of size for each call. No redirect is followed. */
-function fetchOver (agent: Agent, timeoutMs: number): client.CustomFetch {
-  return async (url, { method, headers, body }) => {
-    const { origin, pathname, search } = new URL(url)
-    try {
-      const answer = await agent.request({
-        origin,
-        path: pathname + search,
-        method: method as 'GET' | 'POST',
-        headers,
-        body: body instanceof URLSearchParams ? body.toString() : body as string | null,
-        signal: AbortSignal.timeout(timeoutMs)
-      })
-      const text = await answer.body.text()
-      return new Response(emptyStatus.has(answer.statusCode) ? null : text, { status: answer.statusCode, headers: answer.headers as Record<string, string> })
-    } catch (cause) {
-      throw new OAuthError('provider_unavailable', 'the identity provider did not answer', { cause })
-    }
-  }
-}
-const emptyStatus = new Set([204, 205, 304])
-
-/** What openid-client throws, in our words. What the provider's own error said is not kept: it may name the citizen. */
-async function translated<T> (answer: Promise<T>): Promise<T> {
-  try { return await answer } catch (cause) {
-    const known = ourOwn(cause)
-    if (known !== undefined) throw known
-    const [failure, message] = failureOf(cause)
-    throw new OAuthError(failure, message, { cause })
-  }
+/** Why the token endpoint said no. What it wrote is not kept: it may name the citizen. */
+function refusalOf (status: number, text: string) {
+  let error: unknown
+  try { ({ error = '' } = JSON.parse(text) as { error?: unknown }) } catch { /* a page */ }
+  if (error === 'invalid_grant') return new OAuthError('provider_code_spent', 'token: the identity provider does not know this code (any more)')
+  if (error === 'invalid_client' || (status === 401 && error === undefined)) return new OAuthError('provider_credentials_refused', 'token: the identity provider refuses our credentials: client_id, client_secret, client_key or certificate')
+  return new OAuthError('provider_call_refused', `token: the identity provider answered ${status}`)
 }
 
-function ourOwn (error: unknown): OAuthError | undefined {
-  for (let at = error; at instanceof Error; at = at.cause) if (at instanceof OAuthError) return at
-  return undefined
+/** The one media type of an answer. */
+const typeOf = ({ 'content-type': type }: Awaited<ReturnType<CallProvider>>['headers']) => typeof type === 'string' ? type.split(';')[0]!.trim().toLowerCase() : undefined
+
+/**
+ * What openid-client throws, in our words. What the provider's own error said is not kept: it may name the citizen. Before the provider was asked all there is to
+ * refuse is what the browser brought, which says nothing of the provider.
+ */
+function translated (cause: unknown, asked: boolean): OAuthError {
+  for (let at = cause; at instanceof Error; at = at.cause) if (at instanceof OAuthError) return at
+  const [failure, message] = failureOf(cause, asked)
+  return new OAuthError(failure, message, { cause })
 }
 
-function failureOf (error: unknown): [Failure, string] {
+function failureOf (error: unknown, asked: boolean): [Failure, string] {
   if (error instanceof client.AuthorizationResponseError) {
     const down = error.error === 'temporarily_unavailable' || error.error === 'server_error'
-    // the browser brings this word: it says nothing that the breaker could count
     return down ? ['provider_busy', 'the identity provider says it cannot answer now'] : ['provider_refused', 'the identity provider refused the login']
   }
-  if (error instanceof client.ResponseBodyError) {
-    if (error.error === 'invalid_grant') return ['provider_code_spent', 'the identity provider does not know this code (any more)']
-    return ['provider_answer_invalid', error.error === 'invalid_client' ? ourCredentials : `the identity provider refused our request with ${error.status}`]
-  }
-  if (error instanceof client.WWWAuthenticateChallengeError) return error.status >= 500 ? ['provider_unavailable', notAsExpected] : ['provider_answer_invalid', ourCredentials]
-  if (error instanceof client.ClientError) {
-    const { status } = error.cause instanceof Response ? error.cause : { status: 0 }
-    if (status >= 500 || error.code === 'OAUTH_PARSE_ERROR' || error.code === 'OAUTH_RESPONSE_IS_NOT_JSON') return ['provider_unavailable', notAsExpected]
-    return ['provider_answer_invalid', `the identity provider's answer failed a check: ${error.code}`]
-  }
-  return ['provider_answer_invalid', error instanceof jose.JOSEError ? `the identity provider's answer failed a check: ${error.code}` : 'the identity provider\'s answer failed a check']
+  const code = error instanceof client.ClientError ? `: ${error.code}` : ''
+  return asked ? ['provider_answer_invalid', `the identity provider's answer failed a check${code}`] : ['callback_malformed', `what the browser brought from the identity provider failed a check${code}`]
 }
