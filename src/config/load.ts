@@ -1,10 +1,12 @@
-import { createHash, createSecretKey, type KeyObject } from 'node:crypto'
+import { createHash, createSecretKey, X509Certificate, type KeyObject } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, extname, join, resolve } from 'node:path'
+import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import { Ajv } from 'ajv'
 import type { JSONWebKeySet, JWK } from 'jose'
 import type { Static, TSchema } from 'typebox'
 import { parseDocument } from 'yaml'
+import { decryptionKey, type DecryptionKey } from '../adapters/decryption-keys.ts'
 import { signingKey, type SigningKey } from '../adapters/jwk-signer.ts'
 import type { SealingKey } from '../adapters/keyring-sealer.ts'
 import { secretDigest } from '../protocol/client-authentication.ts'
@@ -29,10 +31,12 @@ export interface IdentityProvider extends IdentityProviderRegistration {
   clientSecret?: string | undefined
   clientKey?: JWK | undefined
   certificateAuthority?: string | undefined
+  /** our certificate there, PEM */
+  certificate?: { cert: string, key: string } | undefined
   logoAsset?: Asset | undefined
 }
 
-export interface Keys { signing: SigningKey[], sealing: SealingKey[], subject: KeyObject }
+export interface Keys { signing: SigningKey[], sealing: SealingKey[], decryption: DecryptionKey[], subject: KeyObject }
 
 /** A configuration that was checked, its secrets read: all of it is in force or none. */
 export interface Configuration {
@@ -118,16 +122,17 @@ export function loadConfiguration (directory: string): Configuration {
   const settings = readObject('passerelle.yaml', SettingsSchema)
   if (settings === undefined) throw new ConfigurationError(problems)
   const identityProviders = readObjects('identity-providers', IdentityProviderSchema).map(({ file, value }) => {
-    if (value.token_endpoint_auth_method === 'private_key_jwt' ? value.client_key === undefined : value.client_secret === undefined) {
-      problems.push(`${file}: expected ${value.token_endpoint_auth_method === 'private_key_jwt' ? '/client_key' : '/client_secret'} for ${value.token_endpoint_auth_method}`)
-    }
+    const method = value.token_endpoint_auth_method
+    const credential = method === 'private_key_jwt' ? 'client_key' : method === 'client_secret_basic' || method === 'client_secret_post' ? 'client_secret' : 'tls_client'
+    if (value[credential] === undefined) problems.push(`${file}: expected /${credential} for ${method}`)
     return {
       file,
       value: {
         ...value,
         clientSecret: value.client_secret && readSecret(value.client_secret.file, `${file}: /client_secret`),
         clientKey: value.client_key && readClientKey(value.client_key.file, `${file}: /client_key`),
-        certificateAuthority: value.ca === undefined ? undefined : readText(value.ca, `${file}: /ca`),
+        certificateAuthority: value.ca === undefined ? undefined : readAuthority(value.ca, `${file}: /ca`),
+        certificate: value.tls_client && readCertificate(value.tls_client, `${file}: /tls_client`),
         logoAsset: readLogo(value.logo, file)
       } satisfies IdentityProvider
     }
@@ -146,12 +151,9 @@ export function loadConfiguration (directory: string): Configuration {
     } satisfies Client
   }))
   const keys = readKeys(settings.keys)
-  const tls = settings.listen.tls && {
-    cert: readText(settings.listen.tls.certificate, 'passerelle.yaml: /listen/tls/certificate')!,
-    key: readText(settings.listen.tls.key, 'passerelle.yaml: /listen/tls/key')!
-  }
+  const tls = settings.listen.tls && readCertificate(settings.listen.tls, 'passerelle.yaml: /listen/tls')
 
-  problems.push(...meaningOf(settings, clients, identityProviders, new Set(keys.signing.map(({ alg }) => alg))))
+  problems.push(...meaningOf(settings, clients, identityProviders, { signs: new Set(keys.signing.map(({ alg }) => alg)), opens: new Set(keys.decryption.map(({ alg }) => alg)) }))
   if (problems.length > 0) throw new ConfigurationError(problems)
 
   return {
@@ -167,11 +169,27 @@ export function loadConfiguration (directory: string): Configuration {
     hash: digest.digest('hex').slice(0, 16)
   }
 
+  function readCertificate ({ certificate, key }: { certificate: string, key: string }, from: string) {
+    const pair = { cert: readText(certificate, `${from}/certificate`) ?? '', key: readText(key, `${from}/key`) ?? '' }
+    if (!isUsable(pair)) problems.push(`${from}: expected a certificate and its own private key, PEM`)
+    return pair
+  }
+
+  function readAuthority (file: string, from: string) {
+    const ca = readText(file, from)
+    if (ca !== undefined && !isCertificate(ca)) problems.push(`${from}: ${file}: expected certificates, PEM`)
+    return ca
+  }
+
   function readClientKey (file: string, from: string): JWK | undefined {
     const jwk = parseKey(readText(file, from), `${from}: ${file}`)
-    const complete = typeof jwk?.kid === 'string' && typeof jwk.alg === 'string' && jwk.d !== undefined
-    if (jwk !== undefined && !complete) problems.push(`${from}: ${file}: expected a private JWK with kid and alg`)
-    return jwk
+    if (jwk === undefined) return undefined
+    try {
+      if (typeof jwk.kid !== 'string') throw new Error('expected kid')
+      signingKey({ ...jwk, nbf: 0 } as Parameters<typeof signingKey>[0])
+      return jwk
+    } catch { problems.push(`${from}: ${file}: expected a private JWK with kid, and alg RS256 or PS256 (2048 bits or more), ES256 or EdDSA (Ed25519)`) }
+    return undefined
   }
 
   function parseKey (text: string | undefined, from: string): (JWK & { nbf?: number }) | undefined {
@@ -181,7 +199,7 @@ export function loadConfiguration (directory: string): Configuration {
   }
 
   function readKeys (folder: string): Keys {
-    const found: Keys = { signing: [], sealing: [], subject: createSecretKey(Buffer.alloc(32)) }
+    const found: Keys = { signing: [], sealing: [], decryption: [], subject: createSecretKey(Buffer.alloc(32)) }
     let files: string[] = []
     try { files = readdirSync(resolve(root, folder)).filter(file => file.endsWith('.json')).sort() } catch { problems.push(`passerelle.yaml: /keys: ${folder} is not a directory that can be read; \`npm run keys -- next ${resolve(root, folder)}\` makes one`) }
     const kids = new Set<string | undefined>()
@@ -194,9 +212,10 @@ export function loadConfiguration (directory: string): Configuration {
         else if (typeof jwk.kid !== 'string' || !Number.isInteger(jwk.nbf)) throw new Error('expected kid and nbf')
         else if (kids.has(jwk.kid)) throw new Error('expected a kid of its own')
         else if (jwk.kty === 'oct') found.sealing.push({ kid: jwk.kid, nbf: jwk.nbf!, key: symmetric(jwk) })
+        else if (jwk.use === 'enc') found.decryption.push(decryptionKey(jwk as Parameters<typeof decryptionKey>[0]))
         else found.signing.push(signingKey(jwk as Parameters<typeof signingKey>[0]))
         kids.add(jwk.kid)
-      } catch { problems.push(`${from}: expected a private JWK with a kid of its own, nbf, and alg RS256 or PS256 (2048 bits or more), ES256 or EdDSA (Ed25519), or a 256-bit oct key`) }
+      } catch { problems.push(`${from}: expected a private JWK with a kid of its own, nbf, and alg RS256 or PS256 (2048 bits or more), ES256 or EdDSA (Ed25519), or with use enc RSA-OAEP-256 or ECDH-ES (P-256), or a 256-bit oct key`) }
     }
     if (files.length > 0) {
       if (!files.includes('subject.json')) problems.push(`${folder}: expected subject.json, the secret behind sub`)
@@ -205,6 +224,14 @@ export function loadConfiguration (directory: string): Configuration {
     }
     return found
   }
+}
+
+function isUsable (certificates: SecureContextOptions) {
+  try { return createSecureContext(certificates) !== undefined } catch { return false }
+}
+
+function isCertificate (pem: string) {
+  try { return new X509Certificate(pem).raw.length > 0 } catch { return false }
 }
 
 const imageTypes: Record<string, string> = { '.svg': 'image/svg+xml', '.png': 'image/png', '.webp': 'image/webp' }

@@ -1,6 +1,6 @@
 import { createPublicKey } from 'node:crypto'
 import type { JWK } from 'jose'
-import { acceptedAlgorithms, encrypts, isPublic, strictAlgorithms, verifies, type SigningAlgorithm } from '../protocol/algorithms.ts'
+import { acceptedAlgorithms, encrypts, isPublic, strictAlgorithms, verifies, type Encryption, type SigningAlgorithm } from '../protocol/algorithms.ts'
 import type { Client, IdentityProvider } from './load.ts'
 import type { Settings } from './schema.ts'
 
@@ -10,10 +10,13 @@ export type Named<T> = { file: string, value: T }
 /** What `sub` is made of and nobody is without; a birthplace is needed of those born in France. */
 const personFields = ['given_name', 'family_name', 'gender', 'birthdate', 'birthcountry'] as const
 
+/** The algorithms that our own keys are for: with which we sign, and open what was encrypted for us. */
+interface OurAlgorithms { signs: ReadonlySet<SigningAlgorithm>, opens: ReadonlySet<Encryption['alg']> }
+
 const ofResponses = new Set(['code', 'state', 'iss', 'error', 'error_description'])
 
 /** Faults of meaning: what no schema can say. */
-export function meaningOf (settings: Settings, clients: Array<Named<Client>>, providers: Array<Named<IdentityProvider>>, signs: ReadonlySet<SigningAlgorithm>) {
+export function meaningOf (settings: Settings, clients: Array<Named<Client>>, providers: Array<Named<IdentityProvider>>, { signs, opens }: OurAlgorithms) {
   const problems: string[] = []
   const { levels } = settings.acr
   const development = settings.environment === 'development'
@@ -77,10 +80,22 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
     if (isPublic && !client.require_pkce) say(file, '/require_pkce', 'expected true for a public client')
     if (isPublic && client.acr_values.some(level => level !== levels[0])) say(file, '/acr_values', `a public client has the lowest level only: expected [${levels[0]}]`)
   }
+  for (const { file, value: { clientKey } } of providers) {
+    const other = providers.find(({ value }) => clientKey !== undefined && value.clientKey?.kid === clientKey.kid && JSON.stringify(value.clientKey) !== JSON.stringify(clientKey))
+    if (other !== undefined) say(file, '/client_key', `expected a kid of its own: another key in ${other.file} has it`)
+  }
   for (const { file, value: provider } of providers) {
     secure(file, '/issuer', provider.issuer)
     for (const [name, value] of Object.entries(provider.endpoints ?? {})) if (typeof value === 'string') secure(file, `/endpoints/${name}`, value)
     all(file, '/acr_values', provider.acr_values, levels, 'one of the levels in passerelle.yaml')
+    if (provider.status_url !== undefined) secure(file, '/status_url', provider.status_url)
+    for (const purpose of ['id_token', 'userinfo'] as const) {
+      const alg = provider[`${purpose}_encrypted_response_alg`]
+      if (alg !== undefined && !opens.has(alg)) say(file, `/${purpose}_encrypted_response_alg`, `expected a decryption key for ${alg} among our keys`)
+    }
+    const { from, until } = provider.maintenance ?? {}
+    for (const [name, instant] of Object.entries({ from, until })) if (instant !== undefined && Number.isNaN(Date.parse(instant))) say(file, `/maintenance/${name}`, 'expected a day and a time that there are')
+    if (from !== undefined && until !== undefined && Date.parse(from) >= Date.parse(until)) say(file, '/maintenance/until', 'expected after its start')
     if (!provider.scopes.includes('openid')) say(file, '/scopes', 'expected openid among them')
   }
   return problems

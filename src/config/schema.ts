@@ -1,7 +1,7 @@
 import { Type, type Static, type TSchema } from 'typebox'
 import { contentEncryptions, encryptionAlgorithms, signingAlgorithms } from '../protocol/algorithms.ts'
 import { identityClaims, scopeClaims } from '../protocol/claims.ts'
-import { authenticationMethods, confidentialMethods } from '../protocol/client-authentication.ts'
+import { authenticationMethods, certificateMethods, confidentialMethods } from '../protocol/client-authentication.ts'
 
 // The one source of the configuration's types, checks, defaults and reference page (docs/configuration.md).
 // Names are snake_case, as the registered metadata of RFC 7591 and OpenID Connect Discovery is.
@@ -134,26 +134,37 @@ export const IdentityProvider = Type.Object({
     end_session_endpoint: Type.Optional(url('RP-Initiated Logout §2.1')),
     authorization_response_iss_parameter_supported: Type.Boolean({ description: 'RFC 9207 §3', default: false })
   }, { description: 'static endpoints; found by discovery unless set', ...closed })),
+  status_url: Type.Optional(url('answers 200 while the provider does its work: asked before a breaker closes; its metadata, or its keys where the endpoints are static, unless set')),
   client_id: text('our client_id there'),
-  token_endpoint_auth_method: oneOf('how we authenticate there', [...confidentialMethods], { default: 'client_secret_basic' }),
+  token_endpoint_auth_method: oneOf('how we authenticate there; by certificate (RFC 8705) it is `tls_client` that counts', [...confidentialMethods, ...certificateMethods], { default: 'client_secret_basic' }),
   client_secret: Type.Optional(Type.Object({ file: file('our secret there') }, closed)),
   client_key: Type.Optional(Type.Object({ file: file('our private key there, a JWK with `alg` and `kid`') }, closed)),
-  id_token_signed_response_alg: oneOf('the only signature accepted on its ID Tokens', ['RS256', 'PS256', 'ES256', 'EdDSA'], { default: 'RS256' }),
-  userinfo_signed_response_alg: Type.Optional(oneOf('its userinfo answer is a JWT, signed so; JSON unless set', ['RS256', 'PS256', 'ES256', 'EdDSA'])),
+  tls_client: Type.Optional(Type.Object({ certificate: file('our certificate there, PEM'), key: file('its private key, PEM') }, { description: 'the certificate we show it, where it asks for one (mutual TLS)', ...closed })),
+  id_token_signed_response_alg: signedBy('the only signature accepted on its ID Tokens', { default: 'RS256' }),
+  id_token_encrypted_response_alg: encryptedBy('its ID Tokens are encrypted for one of our keys, which /provider-keys publishes; not encrypted unless set'),
+  id_token_encrypted_response_enc: encryptedWith('encryption of their content'),
+  userinfo_signed_response_alg: Type.Optional(signedBy('its userinfo answer is a JWT, signed so; JSON unless set')),
+  userinfo_encrypted_response_alg: encryptedBy('its userinfo answer is encrypted for one of our keys; not encrypted unless set'),
+  userinfo_encrypted_response_enc: encryptedWith('encryption of its content'),
   scopes: list('scopes we ask for', { default: ['openid', 'profile', 'birth', 'email'] }),
   acr_values: list('levels it may vouch for', { minItems: 1 }),
   amr: list('`amr` to report for it when it reports none', { default: [] }),
   required_claims: listOf('claims it must give, beyond the platform\'s', Type.Enum(claimsOfIdentities), { default: [] }),
+  reports_auth_time: Type.Boolean({ description: 'false: its ID Tokens do not say when it authenticated the citizen; it is not offered where a fresh login is asked, unless `always_authenticates`', default: true }),
   always_authenticates: Type.Boolean({ description: 'it asks the citizen every time, so a missing `auth_time` is believed where a fresh login was asked', default: false }),
-  timeout_ms: Type.Integer({ description: 'limit of each call to it', default: 4000, minimum: 100, maximum: 30000 }),
-  callback_timeout_ms: Type.Integer({ description: 'limit of all its calls on one way back', default: 8000, minimum: 100, maximum: 60000 }),
-  connections: Type.Integer({ description: 'connections kept to each of its hosts', default: 16, minimum: 1, maximum: 256 }),
-  ca: Type.Optional(file('certificate authority its TLS certificate is checked against, PEM; the system\'s unless set')),
-  breaker: section('circuit breaker', {
-    error_percent: Type.Integer({ description: 'share of failed calls that opens it', default: 50, minimum: 1, maximum: 100 }),
-    volume: Type.Integer({ description: 'calls in the window below which it never opens', default: 10, minimum: 1, maximum: 10000 }),
-    window_ms: Type.Integer({ description: 'window over which calls are counted', default: 10000, minimum: 1000, maximum: 120000 }),
-    reset_ms: Type.Integer({ description: 'pause before the next try', default: 10000, minimum: 100, maximum: 300000 })
+  timeout_ms: Type.Integer({ description: 'limit of each call to it that a citizen waits for; of any other half of it', default: 4000, minimum: 100, maximum: 30000 }),
+  callback_timeout_ms: Type.Integer({ description: 'limit of all calls of one callback', default: 8000, minimum: 100, maximum: 60000 }),
+  concurrent_callbacks: Type.Integer({ description: 'citizens on their way back from it at a time, for each replica, and connections kept to each of its hosts: one citizen more is refused at once', default: 64, minimum: 1, maximum: 1024 }),
+  loopback: Type.Boolean({ description: 'true lets its addresses be on this machine; always so in development', default: false }),
+  ca: Type.Optional(file('certificate authority its TLS certificate is checked against, PEM; those of Node.js unless set')),
+  breaker: section('circuit breaker, one for each replica', {
+    forced: Type.Optional(oneOf('what an operator decides: shut off, or never', ['open', 'closed'])),
+    error_percent: Type.Integer({ description: 'share of failed callbacks among the last that opens it', default: 50, minimum: 1, maximum: 100 }),
+    volume: Type.Integer({ description: 'how many last callbacks are looked at for that', default: 20, minimum: 1, maximum: 1000 }),
+    window_ms: Type.Integer({ description: 'callbacks older than this are forgotten', default: 60000, minimum: 1000, maximum: 600000 }),
+    reset_ms: Type.Integer({ description: 'pause between the probes while it is open', default: 10000, minimum: 100, maximum: 300000 }),
+    probe_ms: Type.Integer({ description: 'without any callback for so long a probe asks whether it answers, after 3 seconds where a citizen was sent there meanwhile; 0 for never', default: 15000, minimum: 0, maximum: 600000 }),
+    slow_ms: Type.Integer({ description: 'a provider whose usual callback takes longer is shown as slow', default: 2000, minimum: 1, maximum: 60000 })
   })
 }, closed)
 

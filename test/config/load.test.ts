@@ -6,6 +6,7 @@ import { stringify } from 'yaml'
 import { ConfigurationError, loadConfiguration } from '../../src/config/load.ts'
 import { referencePage } from '../../src/config/reference.ts'
 import { makeNextKeys } from '../../src/keys.ts'
+import { makeCertificate } from '../support/certificate.ts'
 import { temporaryDirectory } from '../support/gateway.ts'
 
 const files = {
@@ -22,6 +23,10 @@ type Files = Record<string, object | string | null>
 /** Keys are dear to make: one set for all. */
 const keys = temporaryDirectory(t)
 makeNextKeys(keys)
+const ours = await makeCertificate(['passerelle.example'])
+const others = await makeCertificate(['other.example'])
+const pem = { 'secrets/ours.pem': ours.cert, 'secrets/ours.key': ours.key }
+const tls_client = { certificate: 'secrets/ours.pem', key: 'secrets/ours.key' }
 
 function directoryWith (t: Test, changes: Files = {}) {
   const directory = temporaryDirectory(t)
@@ -67,6 +72,7 @@ const rsa = jwkOf('rsa', { modulusLength: 2048 })
 const ec = jwkOf('ec', { namedCurve: 'P-256' })
 const ed = jwkOf('ed25519')
 const x = jwkOf('x25519')
+const ecPrivate = jwkOf('ec', { namedCurve: 'P-256' }, 'privateKey')
 const rsaPrivate = jwkOf('rsa', { modulusLength: 2048 }, 'privateKey')
 const jwks_uri = 'https://town.example/jwks'
 const keyed = { client_id: 'town', name: 'Town', redirect_uris: ['https://town.example/callback'], token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [ec] } }
@@ -78,6 +84,60 @@ const development = { ...files['passerelle.yaml'], environment: 'development' }
 const town = files['clients/town.yaml']
 const post = files['identity-providers/post.yaml']
 const settings = files['passerelle.yaml']
+
+/** What a registration of a provider can get wrong: what is changed, and what is said after the name of the file. */
+const providerFaults: Array<[title: string, changes: object, problem: string]> = [
+  ['a way to authenticate that is none', { token_endpoint_auth_method: 'client_secret_jwt' }, '/token_endpoint_auth_method: expected one of client_secret_basic, client_secret_post, private_key_jwt, tls_client_auth, self_signed_tls_client_auth'],
+  ['no authentication', { token_endpoint_auth_method: 'none' }, '/token_endpoint_auth_method: expected one of .*'],
+  ...['tls_client_auth', 'self_signed_tls_client_auth'].map((method): [string, object, string] => [`no certificate for ${method}`, { token_endpoint_auth_method: method }, `expected /tls_client for ${method}`]),
+  ['a certificate that is not there', { tls_client: { ...tls_client, certificate: 'secrets/gone' } }, '/tls_client/certificate: /.*secrets/gone cannot be read \\(ENOENT\\)'],
+  ['a certificate whose key is not there', { tls_client: { ...tls_client, key: 'secrets/gone' } }, '/tls_client/key: /.*secrets/gone cannot be read \\(ENOENT\\)'],
+  ['a certificate without a key', { tls_client: { certificate: 'secrets/ours.pem' } }, '/tls_client: expected key'],
+  ['a key without a certificate', { tls_client: { key: 'secrets/ours.key' } }, '/tls_client: expected certificate'],
+  ['a certificate with more than belongs to it', { tls_client: { ...tls_client, passphrase: 'x' } }, '/tls_client: unknown setting passphrase'],
+  ['an authority that is not there', { ca: 'secrets/gone' }, '/ca: /.*secrets/gone cannot be read \\(ENOENT\\)'],
+  ['an ID Token that nobody signs', { id_token_signed_response_alg: 'none' }, '/id_token_signed_response_alg: expected one of RS256, ES256, PS256, EdDSA'],
+  ['an ID Token signed by our secret', { id_token_signed_response_alg: 'HS256' }, '/id_token_signed_response_alg: expected one of .*'],
+  ['userinfo that nobody signs', { userinfo_signed_response_alg: 'none' }, '/userinfo_signed_response_alg: expected one of .*'],
+  ...['id_token', 'userinfo'].flatMap((purpose): Array<[string, object, string]> => [
+    [`${purpose} encrypted as yesterday`, { [`${purpose}_encrypted_response_alg`]: 'RSA1_5' }, `/${purpose}_encrypted_response_alg: expected one of RSA-OAEP-256, ECDH-ES`],
+    [`the content of ${purpose} encrypted as yesterday`, { [`${purpose}_encrypted_response_alg`]: 'ECDH-ES', [`${purpose}_encrypted_response_enc`]: 'A128CBC-HS256' }, `/${purpose}_encrypted_response_enc: expected one of A128GCM, A256GCM`]
+  ]),
+  ['a status page at an http address', { status_url: 'http://post.example/status' }, '/status_url: expected https'],
+  ['a status page on this machine by http', { status_url: 'http://localhost/status' }, '/status_url: expected https'],
+  ['a status page that is no URL', { status_url: 'https://[::1' }, '/status_url: expected a URL'],
+  ['a status page with a fragment', { status_url: 'https://post.example/#status' }, '/status_url: expected an http or https address without a fragment'],
+  ['a status page of another scheme', { status_url: 'file:///etc/passwd' }, '/status_url: expected an http or https address without a fragment'],
+  ...(Object.entries({ concurrent_callbacks: [1, 1024], timeout_ms: [100, 30000], callback_timeout_ms: [100, 60000] })).flatMap(([name, [least, most]]): Array<[string, object, string]> => [
+    [`too little of ${name}`, { [name]: least! - 1 }, `/${name}: must be >= ${least}`],
+    [`too much of ${name}`, { [name]: most! + 1 }, `/${name}: must be <= ${most}`],
+    [`a part of ${name}`, { [name]: least! + 0.5 }, `/${name}: must be integer`],
+    [`${name} in words`, { [name]: '64' }, `/${name}: must be integer`]
+  ]),
+  ['a breaker forced to be something else', { breaker: { forced: 'half_open' } }, '/breaker/forced: expected one of open, closed'],
+  ['a breaker forced by a boolean', { breaker: { forced: true } }, '/breaker/forced: expected one of open, closed'],
+  ...(Object.entries({ error_percent: [1, 100], volume: [1, 1000], window_ms: [1000, 600000], reset_ms: [100, 300000], probe_ms: [0, 600000], slow_ms: [1, 60000] })).flatMap(([name, [least, most]]): Array<[string, object, string]> => [
+    [`a breaker with too little of ${name}`, { breaker: { [name]: least! - 1 } }, `/breaker/${name}: must be >= ${least}`],
+    [`a breaker with too much of ${name}`, { breaker: { [name]: most! + 1 } }, `/breaker/${name}: must be <= ${most}`]
+  ]),
+  ['a breaker with a setting that does not exist', { breaker: { timeout_ms: 1000 } }, '/breaker: unknown setting timeout_ms'],
+  ['maintenance that ends before it begins', { maintenance: { from: '2027-02-01T00:00:00Z', until: '2027-01-31T23:59:59Z' } }, '/maintenance/until: expected after its start'],
+  ['maintenance that ends as it begins', { maintenance: { from: '2027-02-01T00:00:00Z', until: '2027-02-01T00:00:00Z' } }, '/maintenance/until: expected after its start'],
+  ['maintenance that ends before it begins in another time zone', { maintenance: { from: '2027-02-01T00:30:00Z', until: '2027-02-01T01:00:00+01:00' } }, '/maintenance/until: expected after its start'],
+  ['maintenance that ends without a time zone', { maintenance: { until: '2027-02-01T00:00:00' } }, '/maintenance/until: expected a time as 2027-01-31T22:00:00Z \\(RFC 3339\\)'],
+  ['maintenance until a day', { maintenance: { until: '2027-02-01' } }, '/maintenance/until: expected a time as .*'],
+  ['maintenance until a moment that does not exist', { state: 'maintenance', maintenance: { until: '2027-13-45T99:99:99Z' } }, '/maintenance/until: expected .*'],
+  ['maintenance from a moment that does not exist', { maintenance: { from: '2027-01-01T24:30:00Z' } }, '/maintenance/from: expected .*'],
+  ['maintenance in one language', { maintenance: { message: { fr: 'De retour lundi' } } }, '/maintenance/message: expected en'],
+  ['maintenance in one more language', { maintenance: { message: { fr: 'a', en: 'b', br: 'c' } } }, '/maintenance/message: unknown setting br'],
+  ['maintenance told at too great length', { maintenance: { message: { fr: 'a'.repeat(501), en: 'b' } } }, '/maintenance/message/fr: must NOT have more than 500 characters'],
+  ['a state that does not exist', { state: 'down' }, '/state: expected one of active, beta, hidden, maintenance, disabled'],
+  ['loopback in words', { loopback: 'yes' }, '/loopback: must be boolean'],
+  ['a level that does not exist', { acr_values: ['eidas1', 'eidas9'] }, '/acr_values: eidas9 is not one of the levels in passerelle.yaml'],
+  ['a fresh login proved in words', { reports_auth_time: 'no' }, '/reports_auth_time: must be boolean'],
+  ['an id that cannot stand in an address', { id: 'Post' }, '/id: expected small letters, digits and hyphens, 32 at most']
+]
+
 const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['a setting that does not exist', { 'clients/town.yaml': { ...town, redirect_urls: [] } }, /^clients\/town\.yaml: \/: unknown setting redirect_urls$/],
   ['a setting that is missing', { 'clients/town.yaml': { ...town, client_id: undefined } }, /^clients\/town\.yaml: \/: expected client_id$/],
@@ -114,6 +174,30 @@ const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['a provider asked without openid', { 'identity-providers/post.yaml': { ...post, scopes: ['profile'] } }, /^identity-providers\/post\.yaml: \/scopes: expected openid/],
   ['a provider at an http address', { 'identity-providers/post.yaml': { ...post, issuer: 'http://post.example' } }, /^identity-providers\/post\.yaml: \/issuer: expected https$/],
   ['a maintenance date that is no date', { 'identity-providers/post.yaml': { ...post, maintenance: { from: 'tomorrow' } } }, /^identity-providers\/post\.yaml: \/maintenance\/from: expected a time as/],
+  ...providerFaults.map(([title, changes, problem]): [string, Files, RegExp] => [`a provider with ${title}`, { ...pem, 'identity-providers/post.yaml': { ...post, ...changes } }, new RegExp(`^identity-providers/post\\.yaml: ${problem}$`)]),
+  ['a provider\'s certificate that is none', { ...pem, 'secrets/ours.pem': 'a certificate', 'identity-providers/post.yaml': { ...post, tls_client } }, /^identity-providers\/post\.yaml: \/tls_client/],
+  ['a provider\'s certificate with another\'s key', { ...pem, 'secrets/ours.key': others.key, 'identity-providers/post.yaml': { ...post, tls_client } }, /^identity-providers\/post\.yaml: \/tls_client/],
+  ...['an authority', ''].map((ca): [string, Files, RegExp] => [`a provider's authority that is none: "${ca}"`, { 'secrets/ca.pem': ca, 'identity-providers/post.yaml': { ...post, ca: 'secrets/ca.pem' } }, /^identity-providers\/post\.yaml: \/ca: /]),
+  ...Object.entries({
+    public: { kid: 'a', alg: 'ES256', ...ec },
+    'without kid': { alg: 'ES256', ...ecPrivate },
+    'without alg': { kid: 'a', ...ecPrivate },
+    'for an algorithm that it does not fit': { kid: 'a', alg: 'RS256', ...ecPrivate },
+    'for an algorithm of secrets': { kid: 'a', alg: 'HS256', kty: 'oct', k: 'c2VjcmV0', d: 'c2VjcmV0' },
+    'of a point that is on no curve': { kid: 'a', alg: 'ES256', kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA', d: 'AA' },
+    'of 1,024 bits': { kid: 'a', alg: 'RS256', ...jwkOf('rsa', { modulusLength: 1024 }, 'privateKey') },
+    null: null
+  }).map(([what, key]): [string, Files, RegExp] => [`a key of ours at a provider: ${what}`, {
+    'secrets/post.jwk': JSON.stringify(key),
+    'identity-providers/post.yaml': { ...post, token_endpoint_auth_method: 'private_key_jwt', client_key: { file: 'secrets/post.jwk' } }
+  }, /^identity-providers\/post\.yaml: \/client_key: secrets\/post\.jwk: expected a private JWK with kid, and alg RS256/]),
+  ...Object.entries({
+    'for RSA-OAEP-256 of 1,024 bits': { ...jwkOf('rsa', { modulusLength: 1024 }, 'privateKey'), alg: 'RSA-OAEP-256' },
+    'for ECDH-ES on another curve': { ...jwkOf('ec', { namedCurve: 'P-384' }, 'privateKey'), alg: 'ECDH-ES' },
+    'for an algorithm of yesterday': { ...rsaPrivate, alg: 'RSA1_5' },
+    'that is public': { ...ec, alg: 'ECDH-ES' }
+  }).map(([what, key]): [string, Files, RegExp] => [`a decryption key ${what}`, { 'keys/broken.json': JSON.stringify({ ...key, kid: 'x', nbf: 0, use: 'enc' }) }, /^keys\/broken\.json: expected a private JWK .* with use enc RSA-OAEP-256 or ECDH-ES \(P-256\)/]),
+  ['a decryption key under the name of another key', { 'keys/one.json': JSON.stringify({ ...ecPrivate, kid: 'x', nbf: 0, use: 'enc', alg: 'ECDH-ES' }), 'keys/two.json': JSON.stringify({ ...ecPrivate, kid: 'x', nbf: 0, use: 'sig', alg: 'ES256' }) }, /^keys\/two\.json: expected a private JWK with a kid of its own/],
   ['a logo that is no picture', { 'clients/town.yaml': { ...town, logo: 'secrets/town' } }, /^clients\/town\.yaml: \/logo: expected an \.svg, \.png or \.webp file$/],
   ['no directory of keys', { 'passerelle.yaml': { ...settings, keys: 'nowhere' } }, /^passerelle\.yaml: \/keys: nowhere is not a directory/],
   ['a key that is no key', { 'keys/broken.json': '{"kid":"x","nbf":0,"kty":"oct","k":"short"}' }, /^keys\/broken\.json: expected a private JWK/],
@@ -220,6 +304,107 @@ t.test('what is to be signed by a key that we do not have is said for each purpo
   t.same(problemsOf(directoryWithout(t, 'ES256')), ['keys: expected a signing key for ES256'])
 })
 
+t.test('what a provider encrypts for a key that we do not have is said for each purpose', async t => {
+  for (const alg of ['RSA-OAEP-256', 'ECDH-ES']) {
+    t.same(problemsOf(directoryWithout(t, alg)), [], `${alg} that nobody asks for need not be there`)
+    for (const purpose of ['id_token', 'userinfo']) {
+      const asked = { 'identity-providers/post.yaml': { ...post, [`${purpose}_encrypted_response_alg`]: alg } }
+      t.same(problemsOf(directoryWith(t, asked)), [], `${alg} that is there`)
+      t.same(problemsOf(directoryWithout(t, alg, asked)), [`identity-providers/post.yaml: /${purpose}_encrypted_response_alg: expected a decryption key for ${alg} among our keys`])
+    }
+  }
+})
+
+t.test('a registration of a provider that says what it needs is read, whole', async t => {
+  const byCertificate = { client_secret: undefined, tls_client }
+  const right: Array<[title: string, provider: object, changes?: Files]> = [
+    ['a certificate', { ...byCertificate, token_endpoint_auth_method: 'tls_client_auth' }],
+    ['a certificate signed by itself', { ...byCertificate, token_endpoint_auth_method: 'self_signed_tls_client_auth' }],
+    ['a certificate beside a secret', { tls_client }],
+    ['an authority', { ca: 'secrets/ours.pem' }],
+    ...[['RS256', rsaPrivate], ['PS256', rsaPrivate], ['ES256', ecPrivate], ['EdDSA', jwkOf('ed25519', {}, 'privateKey')]].map(([alg, key]): [string, object, Files] =>
+      [`a key for ${alg}`, { client_secret: undefined, token_endpoint_auth_method: 'private_key_jwt', client_key: { file: 'secrets/post.jwk' } }, { 'secrets/post.jwk': JSON.stringify({ kid: 'a', alg, ...key as object }) }]),
+    ['everything signed and encrypted', { id_token_signed_response_alg: 'EdDSA', id_token_encrypted_response_alg: 'RSA-OAEP-256', id_token_encrypted_response_enc: 'A128GCM', userinfo_signed_response_alg: 'PS256', userinfo_encrypted_response_alg: 'ECDH-ES', userinfo_encrypted_response_enc: 'A256GCM' }],
+    ['userinfo encrypted and not signed', { userinfo_encrypted_response_alg: 'ECDH-ES' }],
+    ['a status page', { status_url: 'https://status.example/post?of=login' }],
+    ['a status page on this machine, in development', { status_url: 'http://post.localhost:3000/status' }, { 'passerelle.yaml': development }],
+    ['the least of everything', { concurrent_callbacks: 1, timeout_ms: 100, callback_timeout_ms: 100, breaker: { error_percent: 1, volume: 1, window_ms: 1000, reset_ms: 100, probe_ms: 0, slow_ms: 1 } }],
+    ['the most of everything', { concurrent_callbacks: 1024, timeout_ms: 30000, callback_timeout_ms: 60000, breaker: { error_percent: 100, volume: 1000, window_ms: 600000, reset_ms: 300000, probe_ms: 600000, slow_ms: 60000 } }],
+    ['what an operator decides', { breaker: { forced: 'open' } }],
+    ['maintenance from here on', { maintenance: { from: '2027-01-31T22:00Z' } }],
+    ['maintenance till then', { maintenance: { until: '2027-01-31T22:00:00+05:30' } }],
+    ['maintenance of a second, over two time zones', { maintenance: { from: '2027-02-01T00:00:00+01:00', until: '2027-01-31T23:00:01Z' } }],
+    ['maintenance with a message only', { state: 'maintenance', maintenance: { message: { fr: 'De retour lundi', en: 'Back on Monday' } } }],
+    ['addresses on this machine', { loopback: true, issuer: 'https://127.0.0.1:4000' }]
+  ]
+  for (const [title, provider, changes] of right) t.same(problemsOf(directoryWith(t, { ...pem, ...changes, 'identity-providers/post.yaml': { ...post, ...provider } })), [], title)
+})
+
+t.test('what a provider is registered with is what was written, with defaults for all else', async t => {
+  const read = (provider: object = {}) => loadConfiguration(directoryWith(t, { ...pem, 'identity-providers/post.yaml': { ...post, ...provider } })).identityProviders.get('post')!
+  const { client_secret, ...plain } = post
+  t.has(read(), {
+    ...plain,
+    state: 'active',
+    token_endpoint_auth_method: 'client_secret_basic',
+    id_token_signed_response_alg: 'RS256',
+    id_token_encrypted_response_enc: 'A256GCM',
+    userinfo_encrypted_response_enc: 'A256GCM',
+    scopes: ['openid', 'profile', 'birth', 'email'],
+    amr: [],
+    required_claims: [],
+    reports_auth_time: true,
+    always_authenticates: false,
+    timeout_ms: 4000,
+    callback_timeout_ms: 8000,
+    concurrent_callbacks: 64,
+    loopback: false,
+    breaker: { error_percent: 50, volume: 20, window_ms: 60000, reset_ms: 10000, probe_ms: 15000, slow_ms: 2000 }
+  })
+  for (const name of ['maintenance', 'status_url', 'certificate', 'certificateAuthority', 'clientKey', 'endpoints', 'id_token_encrypted_response_alg', 'userinfo_signed_response_alg', 'userinfo_encrypted_response_alg'] as const) t.equal(read()[name], undefined, name)
+  t.equal(read().breaker.forced, undefined)
+
+  t.same(read({ tls_client }).certificate, { cert: ours.cert.trim(), key: ours.key.trim() }, 'a certificate and its key')
+  t.equal(read({ ca: 'secrets/ours.pem' }).certificateAuthority, ours.cert.trim())
+  t.match(read({ breaker: { forced: 'closed', volume: 3 } }).breaker, { forced: 'closed', volume: 3, error_percent: 50 })
+  const maintenance = { from: '2027-01-31T22:00:00Z', until: '2027-02-01T05:00:00+01:00', message: { fr: 'De retour lundi', en: 'Back on Monday' } }
+  t.same(read({ maintenance }).maintenance, maintenance)
+})
+
+t.test('another certificate, key or authority of a provider is another configuration', async t => {
+  const directory = directoryWith(t, { ...pem, 'secrets/ca.pem': ours.cert, 'identity-providers/post.yaml': { ...post, tls_client, ca: 'secrets/ca.pem' } })
+  const { hash } = loadConfiguration(directory)
+  writeFileSync(join(directory, 'secrets/ca.pem'), others.cert)
+  const { hash: withOtherAuthority } = loadConfiguration(directory)
+  t.not(withOtherAuthority, hash)
+  writeFileSync(join(directory, 'secrets/ours.pem'), others.cert)
+  writeFileSync(join(directory, 'secrets/ours.key'), others.key)
+  t.not(loadConfiguration(directory).hash, withOtherAuthority)
+})
+
+t.test('one key may prove us at two providers; two keys of one kid may not', async t => {
+  const keyAt = (file: string) => ({ token_endpoint_auth_method: 'private_key_jwt', client_secret: undefined, client_key: { file } })
+  const problemsWith = (tax: string) => problemsOf(directoryWith(t, {
+    'secrets/one.jwk': JSON.stringify({ kid: 'a', alg: 'ES256', ...ecPrivate }),
+    'secrets/other.jwk': JSON.stringify({ kid: 'a', alg: 'RS256', ...rsaPrivate }),
+    'identity-providers/post.yaml': { ...post, ...keyAt('secrets/one.jwk') },
+    'identity-providers/tax.yaml': { ...files['identity-providers/tax.yaml'], ...keyAt(tax) }
+  }))
+  t.same(problemsWith('secrets/one.jwk'), [])
+  t.same(problemsWith('secrets/other.jwk'), ['post', 'tax'].map((id, at) => `identity-providers/${id}.yaml: /client_key: expected a kid of its own: another key in identity-providers/${['tax', 'post'][at]}.yaml has it`))
+})
+
+t.test('what is wrong with a key of ours at a provider is said without the key', async t => {
+  const { kty, ...members } = rsaPrivate
+  const problems = problemsOf(directoryWith(t, {
+    'secrets/post.jwk': JSON.stringify({ alg: 'RS256', kty, ...members }),
+    'keys/broken.json': JSON.stringify({ ...rsaPrivate, alg: 'RSA-OAEP-256', use: 'enc', nbf: 0 }),
+    'identity-providers/post.yaml': { ...post, token_endpoint_auth_method: 'private_key_jwt', client_key: { file: 'secrets/post.jwk' } }
+  }))
+  t.equal(problems.length, 2)
+  for (const [name, member] of Object.entries(members)) if (name !== 'e') t.notOk(problems.join().includes(String(member).slice(0, 12)), name)
+})
+
 t.test('a registration that says what it needs is read, whole', async t => {
   const jwks = { keys: [{ ...rsa, kid: 'a', use: 'sig' }, { ...ec, kid: 'b' }, { ...ed, kid: 'c', alg: 'EdDSA' }, { ...x, kid: 'd', use: 'enc' }, jwkOf('ec', { namedCurve: 'P-384' }), jwkOf('rsa', { modulusLength: 3072 })] }
   const right: Array<[title: string, client: object, changes?: Files]> = [
@@ -287,10 +472,12 @@ t.test('the next keys are made ahead of their time, the first at once, and the s
   const now = 1_800_000_000
   const read = (file: string) => JSON.parse(readFileSync(join(directory, file), 'utf8'))
   const first = makeNextKeys(directory, now)
-  t.equal(first.length, 6)
-  t.ok(first.filter(file => file !== 'subject.json').every(file => read(file).nbf === now))
+  const made = first.filter(file => file !== 'subject.json').map(read)
+  t.same(made.map(({ alg, use }) => `${use} ${alg}`), ['sig RS256', 'sig PS256', 'sig ES256', 'sig EdDSA', 'enc RSA-OAEP-256', 'enc ECDH-ES', 'enc A256GCM'])
+  t.ok(first.includes('subject.json'))
+  t.ok(made.every(({ nbf }) => nbf === now))
   const second = makeNextKeys(directory, now)
-  t.equal(second.length, 5)
+  t.equal(second.length, 7)
   t.ok(second.every(file => read(file).nbf === now + 1500), 'JWKS max-age and 15 minutes ahead')
 })
 
