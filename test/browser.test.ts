@@ -2,9 +2,11 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import type { BrowserContext, Page } from 'playwright-core'
+import { messages } from '../src/pages/messages.ts'
 import { makeCertificate } from './support/certificate.ts'
 import { startChromium } from './support/chromium.ts'
 import { secureSuffix, startGateway } from './support/gateway.ts'
+import { until } from './support/redis.ts'
 import { hostNames } from './world/world.ts'
 
 // One login as a citizen's browser sees it: https, real __Host- cookies, SameSite, HSTS and Content-Security-Policy.
@@ -143,6 +145,151 @@ t.test('in Chromium over https', async t => {
     t.equal(answer!.status(), 200)
   })
 })
+
+t.test('in Chromium, when providers are not what they should be', async t => {
+  const certificate = await makeCertificate(hostNames(secureSuffix))
+  const message = { fr: 'De retour lundi à 7 heures.', en: 'Back on Monday at 7.' }
+  const quick = { reset_ms: 200, window_ms: 600_000 }
+  const { issuer, world, app } = await startGateway(t, {
+    tls: certificate,
+    overrides: {
+      clients: { taxes: { identity_providers: { deny: [] } } },
+      identityProviders: {
+        vitalys: { breaker: { ...quick, slow_ms: 1 } },
+        tresorine: { breaker: { ...quick, probe_ms: 500 } },
+        terramut: { breaker: { forced: 'open' } },
+        'plume-et-pli': { maintenance: { from: '2020-01-01T00:00:00Z', message } }
+      }
+    }
+  })
+  const browser = await startChromium(t, { suffix: secureSuffix, spki: certificate.spki })
+  const login = `${world.services['taxes']!.url}/login`
+  const titleOf = (idp: string) => world.providers[idp]!.row.title
+
+  const newContext = async (t: Test, options = {}) => {
+    const context = await browser.newContext(options)
+    context.setDefaultTimeout(15_000)
+    t.teardown(() => context.close())
+    const complaints: string[] = []
+    context.on('console', message => { if (message.type() === 'error') complaints.push(message.text()) })
+    return { page: await context.newPage(), complaints }
+  }
+
+  t.test('the chooser says each state where a screen reader reads it, in the name of the link, and fits every screen', async t => {
+    const before = await newContext(t)
+    await before.page.goto(login)
+    await before.page.click('#idp-vitalys')
+    await signIn(before.page, 'marion', 'tournesol')
+    await before.page.waitForSelector('#continue')                      // its usual way back takes more than a millisecond
+
+    const registration = (idp: string) => app.configuration.identityProviders.get(idp)!
+    for (const language of ['fr', 'en'] as const) {
+      const { chooser: text } = messages[language]
+      const situations: Array<[query: Record<string, string>, change: () => void, undo: () => void, links: Record<string, string>, others: Record<string, string>]> = [
+        [{ acr_values: 'eidas2' }, () => {}, () => {}, { vitalys: text.slow, tresorine: '', terramut: text.down }, { 'plume-et-pli': `${text.maintenance} ${message[language]}`, ondelis: text.acr_too_low }],
+        [{ prompt: 'login' }, () => {
+          registration('tresorine').state = 'beta'
+          registration('ondelis').reports_auth_time = false
+          app.configuration.clients.get('impots-valmont')!.identity_providers.deny = ['terramut']
+        }, () => {
+          registration('tresorine').state = 'active'
+          registration('ondelis').reports_auth_time = true
+          app.configuration.clients.get('impots-valmont')!.identity_providers.deny = []
+        }, { vitalys: text.slow, tresorine: text.beta }, { terramut: text.not_allowed, 'plume-et-pli': `${text.maintenance} ${message[language]}`, ondelis: text.fresh_login_unprovable }]
+      ]
+      const { page, complaints } = await newContext(t, { locale: language, viewport: { width: 360, height: 740 } })
+      for (const [query, change, undo, links, others] of situations) {
+        change()
+        await page.goto(`${login}?${new URLSearchParams(query)}`)
+        undo()
+        const read = await accessible(page)
+        const said = read.filter(({ role }) => role === 'link').map(({ name }) => name)
+        for (const [idp, words] of Object.entries(links)) t.ok(said.includes(plain(`${titleOf(idp)} ${words}`)), `${idp}, ${language}: one link, named ${plain(`${titleOf(idp)} ${words}`)}`)
+        for (const [idp, words] of Object.entries(others)) {
+          t.notOk(said.some(name => name.includes(plain(titleOf(idp)))), `${idp}, ${language}: no link`)
+          t.ok(plain((await page.textContent(`#idp-${idp}`))!).includes(plain(words)), `${idp}, ${language}: in words`)
+        }
+        for (const width of [320, 360, 1280]) {
+          await page.setViewportSize({ width, height: 740 })
+          const [wanted, narrowest] = await page.evaluate(() => [document.documentElement.scrollWidth, Math.min(...Array.from(document.querySelectorAll('a'), link => link.getBoundingClientRect().height))] as const)
+          t.ok(wanted <= width, `${language}: ${width} px are wide enough for what takes ${wanted}`)
+          t.ok(narrowest >= 44, `${language}, ${width} px: every link can be hit (${narrowest} px)`)
+        }
+      }
+      t.same(complaints, [])
+    }
+  })
+
+  t.test('whoever cancels is told so at once, and gets there after all by the link in the banner', async t => {
+    for (const [javaScriptEnabled, locale] of [[true, 'fr'], [false, 'en']] as const) {
+      const { page, complaints } = await newContext(t, { javaScriptEnabled, locale, viewport: { width: 360, height: 740 } })
+      const { notices: { provider_refused: { title } }, chooser: { retry, account } } = messages[locale]
+      await page.goto(login)
+      await page.click('#idp-tresorine')
+      await page.click('#cancel')
+      await page.waitForSelector('#notice')
+      const read = await accessible(page)
+      t.ok(read.some(({ role }) => role === 'alert'), `${locale}: announced`)
+      t.ok(read.some(({ role, name }) => role === 'link' && name === plain(retry(account(titleOf('tresorine'))))), `${locale}: a link that names it`)
+      t.ok((await page.title()).startsWith(title), `${locale}: first in the title of the window`)
+      t.ok((await page.locator('#retry').boundingBox())!.y < 740, `${locale}: to be seen without scrolling on a small screen`)
+      await page.click('#retry')
+      await signIn(page, 'marion', 'tournesol')
+      await page.click('#continue')
+      await page.waitForSelector('#greeting')
+      t.same(complaints, [])
+    }
+  })
+
+  t.test('idp_hint at a provider that is down or in maintenance shows the chooser, and another provider leads on', async t => {
+    const { page, complaints } = await newContext(t, { locale: 'fr' })
+    for (const [idp, notice] of [['terramut', 'provider_unavailable'], ['plume-et-pli', 'provider_maintenance']] as const) {
+      await page.goto(`${login}?idp_hint=${idp}`)
+      t.equal(new URL(page.url()).origin, new URL(issuer).origin, `${idp}: nobody is sent there`)
+      t.equal(await page.getAttribute('#notice', 'data-code'), notice)
+      t.equal(await page.locator('#retry').count(), 0, `${idp}: nothing is offered that does not work`)
+    }
+    await page.click('#idp-tresorine')
+    await signIn(page, 'marion', 'tournesol')
+    await page.click('#continue')
+    await page.waitForSelector('#greeting')
+    t.same(complaints, [])
+  })
+
+  t.test('with nobody left that answers one click looks again, until one does', async t => {
+    const { page, complaints } = await newContext(t, { locale: 'en' })
+    const { tresorine } = world.providers
+    for (const idp of ['vitalys', 'ondelis']) app.configuration.identityProviders.get(idp)!.state = 'maintenance'
+    await tresorine!.stop()
+    await until('its breaker is open', 15_000, () => app.identityProvider('tresorine').standing() === 'down')
+    await page.goto(login)
+    t.match(plain((await page.textContent('#none'))!), plain(messages.en.chooser.noneAnswers))
+    await page.click('#idp-tresorine')
+    t.equal(await page.getAttribute('#notice', 'data-code'), 'provider_unavailable', 'one that is down can be clicked, and says so')
+    await page.click('#again')
+    t.ok(await page.isVisible('#none'), 'still')
+    t.equal(await page.locator('#notice').count(), 0, 'without the banner of before')
+    await tresorine!.start()
+    await until('its breaker is closed', 15_000, () => app.identityProvider('tresorine').standing() !== 'down')
+    await page.click('#again')
+    t.equal(await page.locator('#none').count(), 0)
+    await page.click('#idp-tresorine')
+    await signIn(page, 'marion', 'tournesol')
+    await page.click('#continue')
+    await page.waitForSelector('#greeting')
+    t.same(complaints, [])
+  })
+})
+
+const plain = (words: string) => words.replace(/\s+/g, ' ').trim()
+
+/** What Chromium tells assistive technology: every element that is not ignored, by its role and name. */
+async function accessible (page: Page) {
+  const session = await page.context().newCDPSession(page)
+  const { nodes } = await session.send('Accessibility.getFullAXTree')
+  await session.detach()
+  return nodes.filter(({ ignored }) => !ignored).map(({ role, name }) => ({ role: String(role?.value), name: plain(String(name?.value ?? '')) }))
+}
 
 /** A service that shows the form it is sent. */
 async function startFormService (t: Test, certificate: { key: string, cert: string }) {

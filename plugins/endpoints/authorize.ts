@@ -5,7 +5,7 @@ import { Type } from 'typebox'
 import { reaches } from '../../src/protocol/acr.ts'
 import { AuthorizationParameters, parameter } from '../../src/protocol/authorization-request.ts'
 import { claimsSent, pick } from '../../src/protocol/claims.ts'
-import { OAuthError } from '../../src/protocol/errors.ts'
+import { failures, OAuthError } from '../../src/protocol/errors.ts'
 import { oldestAuthTime } from '../../src/protocol/identification.ts'
 import { pairwiseSubject } from '../../src/protocol/subject.ts'
 import type { Entered, Login, Session } from '../../src/records.ts'
@@ -51,10 +51,9 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
     const client = app.clientOf(login)
     const hinted = client.idp_hints.find(idp => idp === hint)
-    if (hinted !== undefined && app.obstacleTo(hinted, client, login.request.acr) === undefined) {
-      return reply.keepLogin(login).redirect(app.ownAddress(`/login/${hinted}`, login), 303)
-    }
-    return showChooser(app, request, reply, login)
+    const obstacle = hinted === undefined ? undefined : app.obstacleTo(hinted, client, login.request)
+    if (hinted !== undefined && obstacle === undefined) return reply.keepLogin(login).redirect(app.ownAddress(`/login/${hinted}`, login), 303)
+    return showChooser(app, request, reply, login, obstacle === undefined ? {} : { notice: failures[obstacle].notice, idp: hinted })
   }
 
   /** The session that spares the citizen the provider, or what is asked of the citizen instead (OpenID Connect Core §3.1.2.3, §3.1.2.6). */
@@ -73,7 +72,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const oldest = oldestAuthTime({ max_age }, app.now(), app.now())
     if (oldest !== undefined && session.auth_time < oldest) return 'login_required'
     if (!ssoLevels.includes(acr) || !reaches(levels, session.acr, acr)) return 'interaction_required'
-    const obstacle = app.obstacleTo(session.idp, client, acr)
+    const obstacle = app.obstacleTo(session.idp, client, login.request)
+    if (obstacle === 'fresh_login_unprovable') return 'login_required'  // when it authenticated the citizen nobody knows
     return obstacle === 'provider_unknown' || obstacle === 'provider_not_allowed' ? 'account_selection_required' : found
   }
 

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { chooserPage, type ProviderCard } from '../../src/pages/chooser.ts'
+import type { IdentityProvider } from '../../src/config/load.ts'
 import { parameter } from '../../src/protocol/authorization-request.ts'
 import { notices, type Notice } from '../../src/protocol/errors.ts'
 import type { Login } from '../../src/records.ts'
@@ -23,25 +24,37 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 export function showChooser (app: FastifyInstance, request: FastifyRequest, reply: FastifyReply, login: Login, { notice, idp }: Before = {}) {
   const client = app.clientOf(login)
   const language = request.citizenLanguage()
-  const failed = app.configuration.identityProviders.get(idp ?? login.idp ?? '')
+  const meant = app.configuration.identityProviders.get(idp ?? login.idp ?? '')
+  // of one that this service may not know of nothing is said
+  const failed = meant !== undefined && app.obstacleTo(meant.id, client, login.request) !== 'provider_unknown' ? meant : undefined
 
   const providers = [...app.configuration.identityProviders.values()].filter(({ state }) => state !== 'hidden' && state !== 'disabled').map((registration): ProviderCard => {
-    const obstacle = app.obstacleTo(registration.id, client, login.request.acr)
+    const obstacle = app.obstacleTo(registration.id, client, login.request)
     const message = obstacle === 'provider_maintenance' ? registration.maintenance?.message?.[language] : undefined
     return {
       id: registration.id,
       ...app.party(registration),
       href: app.ownAddress(`/login/${registration.id}`, login),
-      state: obstacle === undefined ? registration.state === 'beta' ? 'beta' : 'up' : cardState[obstacle],
+      state: obstacle === undefined ? openState(registration) : cardState[obstacle],
       ...(message === undefined ? {} : { message })
     }
   })
   return reply.keepLogin({ ...login, language }).page(chooserPage(request.pageContext(app.ownAddress('/choose', login, { notice, idp })), {
     client: app.party(client),
     providers,
-    ...(isNotice(notice) ? { notice: { code: notice, ...(failed === undefined ? {} : { provider: failed.title }) } } : {}),
+    ...(isNotice(notice) ? { notice: { code: notice, ...(failed === undefined ? {} : { provider: failed.title, ...retryOf(failed) }) } } : {}),
+    againHref: app.ownAddress('/choose', login),
     returnHref: app.ownAddress('/leave', login)
   }))
+
+  function openState ({ id, state }: IdentityProvider): ProviderCard['state'] {
+    return app.identityProvider(id).standing() === 'slow' ? 'slow' : state === 'beta' ? 'beta' : 'up'
+  }
+
+  /** Once more with the same account: the provider is asked the same question, and whatever it said before is worth nothing. */
+  function retryOf ({ id }: IdentityProvider) {
+    return app.obstacleTo(id, client, login.request) === undefined ? { retryHref: app.ownAddress(`/login/${id}`, login) } : {}
+  }
 }
 
 const cardState = {
@@ -49,6 +62,7 @@ const cardState = {
   provider_not_allowed: 'not_allowed',
   provider_maintenance: 'maintenance',
   acr_too_low: 'acr_too_low',
+  fresh_login_unprovable: 'fresh_login_unprovable',
   provider_unavailable: 'down'
 } as const satisfies Record<Obstacle, ProviderCard['state']>
 

@@ -11,7 +11,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   app.get('/login/:idp', { schema, config: { audience: 'citizen' } }, async (request, reply) => {
     const { idp } = request.params
     const login = request.openLogin(request.query.login)
-    const obstacle = app.obstacleTo(idp, app.clientOf(login), login.request.acr)
+    const obstacle = app.obstacleTo(idp, app.clientOf(login), login.request)
     if (obstacle !== undefined) throw new OAuthError(obstacle, 'this identity provider cannot be chosen now')
 
     const chosen = { ...login, idp, sentAt: app.now() }

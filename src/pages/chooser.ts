@@ -6,7 +6,7 @@ import { messages, type Messages } from './messages.ts'
 export interface ProviderCard extends Party {
   id: string
   href: string
-  state: 'up' | 'beta' | 'down' | 'maintenance' | 'acr_too_low' | 'not_allowed'
+  state: 'up' | 'beta' | 'slow' | 'down' | 'maintenance' | 'acr_too_low' | 'fresh_login_unprovable' | 'not_allowed'
   /** The operator's own words, shown in every state. */
   message?: string
 }
@@ -14,8 +14,10 @@ export interface ProviderCard extends Party {
 export interface Chooser {
   client: Party
   providers: ProviderCard[]
-  /** `provider` is the title of the one that the banner speaks of. */
-  notice?: { code: Notice, provider?: string }
+  /** `provider` is the title of the one that the banner speaks of, `retryHref` the way there again, where it is open. */
+  notice?: { code: Notice, provider?: string, retryHref?: string }
+  /** This page as it stands now. */
+  againHref: string
   returnHref: string
 }
 
@@ -25,7 +27,7 @@ export function chooserPage (context: PageContext, data: Chooser): string {
   const banner = data.notice && text.notices[data.notice.code]
   const account = data.notice?.provider ? text.chooser.account(data.notice.provider) : text.chooser.chosenAccount
   const states = data.providers.map(provider => provider.state)
-  const none = states.some(state => state === 'up' || state === 'beta')
+  const none = states.some(state => open.has(state))
     ? undefined
     : states.includes('down') ? text.chooser.noneAnswers : text.chooser.noneUsable
 
@@ -35,13 +37,19 @@ export function chooserPage (context: PageContext, data: Chooser): string {
 ${banner && html`<div class="notice" id="notice" role="alert" data-code="${data.notice?.code}">
 <h2>${banner.title}</h2>
 <p>${banner.text(account)}</p>
+${data.notice?.retryHref !== undefined && html`<p><a class="plain" id="retry" href="${data.notice.retryHref}">${text.chooser.retry(account)}</a></p>`}
 </div>`}
 <p>${text.chooser.explanation(data.client.title)}</p>
-${none !== undefined && html`<p class="notice" id="none">${none}</p>`}
+${none !== undefined && html`<div class="notice" id="none">
+<p>${none}</p>
+<p><a class="plain" id="again" href="${data.againHref}">${text.chooser.again}</a></p>
+</div>`}
 <ul class="providers" role="list" aria-label="${text.chooser.accounts}">
 ${data.providers.map(provider => card(text, provider))}</ul>
 <p><a class="plain" id="return" href="${data.returnHref}">${text.returnTo(data.client.title)}</a></p>`)
 }
+
+const open: ReadonlySet<ProviderCard['state']> = new Set(['up', 'beta', 'slow'])
 
 function card (text: Messages, provider: ProviderCard): Html {
   const content = html`${emblem(provider)}<span><b><bdi>${provider.title}</bdi></b>${stateInWords(text, provider)}</span>`
@@ -50,6 +58,7 @@ function card (text: Messages, provider: ProviderCard): Html {
     case 'up':
     case 'beta':
       return html`<li><a class="provider" id="idp-${provider.id}" href="${provider.href}">${content}</a></li>\n`
+    case 'slow':
     case 'down':
       return html`<li><a class="provider doubtful" id="idp-${provider.id}" href="${provider.href}">${content}</a></li>\n`
     default:
@@ -59,7 +68,7 @@ function card (text: Messages, provider: ProviderCard): Html {
 
 function stateInWords (text: Messages, { state, message }: ProviderCard): Html {
   const badge = state === 'beta' || state === 'maintenance' ? text.chooser[state] : undefined
-  const reason = state === 'down' || state === 'acr_too_low' || state === 'not_allowed' ? text.chooser[state] : undefined
+  const reason = state === 'up' || badge !== undefined ? undefined : text.chooser[state]
   const words = message || (state === 'maintenance' ? text.chooser.maintenanceDefault : undefined)
   return html`${badge && html` <i>${badge}</i>`}${reason && html` <small>${reason}</small>`}${words && html` <small><bdi>${words}</bdi></small>`}`
 }

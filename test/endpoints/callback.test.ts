@@ -1,5 +1,6 @@
 import t from 'tap'
 import { messages } from '../../src/pages/messages.ts'
+import { failures, type Failure } from '../../src/protocol/errors.ts'
 import { base, citizen, issuer, neighbour, testApp, type Browser, type TestApp } from '../support/test-app.ts'
 
 /** A citizen at a provider. */
@@ -63,6 +64,7 @@ t.test('a state that is not ours is a page with a code', async t => {
   for (const query of ['code=x', `code=x&state=${state}&state=${state}`, `code=x&state[]=${state}`, '']) {
     t.match(await browser.get(`${base}/callback/taxes?${query}`), { status: 400, id: /./ }, query.slice(0, 20))
   }
+  t.match(await browser.get(`${base}/callback/taxes?code=x&state=${state}&state=${state}`), { status: 400, code: 'B16' }, 'what a browser brings twice is no service\'s mistake')
   t.equal(gateway.providers['taxes']!.heard.length, 0, 'no call is made')
 })
 
@@ -117,6 +119,19 @@ t.test('what a provider does wrong leads to the chooser, the request intact', as
   }
 })
 
+t.test('what somebody may have forged is a security event of this login, client and provider; what just went wrong is none', async t => {
+  const gateway = await testApp(t)
+  const ofProvider = (Object.entries(failures) as Array<[Failure, { notice?: string, security?: true, outage?: true }]>).filter(([, { notice }]) => notice !== undefined)
+  for (const [failure, { security }] of ofProvider) {
+    gateway.providers['taxes']!.failure = failure
+    const { browser, away, login } = await atProvider(gateway)
+    const before = gateway.log.length
+    await browser.comeBack(away)
+    const events = gateway.log.slice(before).map(line => JSON.parse(line)).filter(line => line.security === true)
+    t.strictSame(events.map(({ event, login, client_id, idp, outcome }) => ({ event, login, client_id, idp, outcome })), security ? [{ event: failure, login, client_id: 'agency', idp: 'taxes', outcome: 'refused' }] : [], failure)
+  }
+})
+
 t.test('a provider\'s error comes back to the chooser', async t => {
   const gateway = await testApp(t)
   const { browser, away } = await atProvider(gateway)
@@ -134,6 +149,8 @@ t.test('a level that is missing, lower or not vouched for leads to the chooser',
     const { browser, away } = await atProvider(gateway, { changes: { acr_values: asked } })
     t.match(await browser.comeBack(away), { status: 200, notice: 'acr_too_low' }, name)
   }
+  const refused = (failure: string) => gateway.metric('passerelle_failures_total', { failure })
+  t.strictSame([await refused('acr_missing'), await refused('acr_too_low')], [3, 2], 'operators are told one from the other')
   gateway.providers['post']!.answer = { acr: 'eidas2' }
   const { browser, away } = await atProvider(gateway, { idp: 'post' })
   t.match(await browser.comeBack(away), { status: 200, notice: 'acr_too_low' }, 'a level this provider may not vouch for')

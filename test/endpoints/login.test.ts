@@ -8,7 +8,7 @@ t.test('the choice goes to the provider with state, nonce, PKCE and the level wa
   const away = await browser.choose(page)
   t.match(away, { status: 303, location: /^https:\/\/taxes\.example\/authorize\?/ })
   const [question] = gateway.providers['taxes']!.asked
-  t.match(question, { redirect_uri: `${issuer}/callback/taxes`, acr: 'eidas2', max_age: 600, ui_locales: 'en', nonce: /^[\w-]{43}$/, code_verifier: /^[\w-]{43}$/ }, 'the lowest level that was named')
+  t.match(question, { redirect_uri: `${issuer}/callback/taxes`, acr: 'eidas2', max_age: 600, ui_locales: 'en', nonce: /^[\w-]{22}\.[\w-]{22}$/, code_verifier: /^[\w-]{43}$/ }, 'the lowest level that was named')
   t.match(question!.state, new RegExp(`^${login}\\.[\\w-]{16}\\.[\\w-]{11}$`))
   t.equal(question!.prompt, undefined)
   t.equal(away.headers['cache-control'], 'no-store')

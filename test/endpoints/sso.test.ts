@@ -84,6 +84,23 @@ t.test('it does not stand in where a fresh or a better login is asked', async t 
   t.equal(await next(browser, 'mobile'), 'consent', 'after all that the session is as it was')
 })
 
+t.test('a session of a provider that cannot prove a fresh login proves none either', async t => {
+  for (const [name, registration, proves] of [
+    ['that cannot', { reports_auth_time: false }, false],
+    ['that always asks', { reports_auth_time: false, always_authenticates: true }, true],
+    ['that can', {}, true]
+  ] as const) {
+    const gateway = await testApp(t, { identityProviders: { taxes: registration } })
+    const browser = gateway.browser()
+    gateway.providers['taxes']!.answer = { auth_time: proves && !('always_authenticates' in registration) ? gateway.now() : undefined }
+    await browser.logIn('agency')
+    gateway.wait(10)
+    t.equal(await next(browser, 'mobile', { max_age: '300' }), proves ? 'consent' : 'chooser', `a provider ${name}`)
+    t.equal(await next(browser, 'agency', { max_age: '300', prompt: 'none' }), proves ? 'code' : 'login_required', `a provider ${name}, without a page`)
+    t.equal(await next(browser, 'mobile'), 'consent', `a provider ${name}: where none is asked it lets the citizen in`)
+  }
+})
+
 t.test('a higher level is not shared unless the operator says so', async t => {
   for (const [acr_values, expected] of [[undefined, 'chooser'], [['eidas1', 'eidas2'], 'consent']] as const) {
     const gateway = await testApp(t, { settings: { session: { acr_values } } })

@@ -16,7 +16,9 @@ const errorTexts = [...new Set(Object.values(failures).map(({ page }) => page))]
 const languages: Language[] = ['fr', 'en']
 const folder = new URL('../../src/pages/', import.meta.url)
 const css = readFileSync(new URL('style.css', folder), 'utf8')
-const states = ['up', 'beta', 'down', 'maintenance', 'acr_too_low', 'not_allowed'] as const
+const open = ['up', 'beta', 'slow'] as const
+const states = [...open, 'down', 'maintenance', 'acr_too_low', 'fresh_login_unprovable', 'not_allowed'] as const
+const isClosed = (state: ProviderCard['state']) => state !== 'down' && !(open as readonly string[]).includes(state)
 
 const base = '/api/v2'
 const context = (language: Language): PageContext =>
@@ -31,10 +33,10 @@ function everyPage (language: Language, word = 'Mairie', path = `${base}/path`):
   const consent: Consent = { client, provider: client, claims, anonymous: false, consentRequired: true, missingConsent: false, login: word, client_id: word, chooseHref: path }
 
   return {
-    chooser: chooserPage(page, { client, providers, returnHref: path }),
-    'chooser without logos': chooserPage(page, { client: { title: word }, providers: providers.map(({ logo, ...provider }) => provider), returnHref: path }),
-    'chooser with nothing to choose': chooserPage(page, { client, providers: providers.slice(3), returnHref: path }),
-    ...Object.fromEntries([...notices].map(code => [`chooser with ${code}`, chooserPage(page, { client, providers, notice: { code, provider: word }, returnHref: path })])),
+    chooser: chooserPage(page, { client, providers, againHref: path, returnHref: path }),
+    'chooser without logos': chooserPage(page, { client: { title: word }, providers: providers.map(({ logo, ...provider }) => provider), againHref: path, returnHref: path }),
+    'chooser with nothing to choose': chooserPage(page, { client, providers: providers.filter(({ state }) => isClosed(state)), againHref: path, returnHref: path }),
+    ...Object.fromEntries([...notices].map(code => [`chooser with ${code}`, chooserPage(page, { client, providers, notice: { code, provider: word, retryHref: path }, againHref: path, returnHref: path })])),
     consent: consentPage(page, consent),
     'consent not given': consentPage(page, { ...consent, missingConsent: true }),
     'anonymous consent': consentPage(page, { ...consent, claims: {}, anonymous: true, consentRequired: false }),
@@ -62,7 +64,7 @@ const element = (document: string, id: string) => new RegExp(`<([a-z]+)[^>]* id=
 const strip = (document: string) => words(document).trim()
 
 const chooser = (data: Partial<Chooser>, language: Language = 'en') =>
-  chooserPage(context(language), { client: { title: 'Town hall' }, providers: [], returnHref: `${base}/return`, ...data })
+  chooserPage(context(language), { client: { title: 'Town hall' }, providers: [], againHref: `${base}/choose`, returnHref: `${base}/return`, ...data })
 const card = (state: ProviderCard['state'], more: Partial<ProviderCard> = {}): ProviderCard =>
   ({ id: 'taxes', title: 'Taxes', href: `${base}/login/taxes`, state, ...more })
 const consent = (data: Partial<Consent>, language: Language = 'en') =>
@@ -162,7 +164,7 @@ t.test('the language switch names the other language in that language, or is not
   t.match(chooser({}, 'fr'), /<a class="plain" id="language" href="[^"]*" lang="en" hreflang="en">English<\/a>/)
   t.match(chooser({}, 'en'), /<a class="plain" id="language" href="[^"]*" lang="fr" hreflang="fr">Français<\/a>/)
   const { switchHref, mark, ...bare } = context('fr')
-  const document = chooserPage(bare, { client: { title: 'x' }, providers: [], returnHref: '/' })
+  const document = chooserPage(bare, { client: { title: 'x' }, providers: [], againHref: '/', returnHref: '/' })
   t.notMatch(document, 'id="language"')
   t.notMatch(document, /<img|rel="icon"/, 'nor is a mark that was not given')
 })
@@ -173,11 +175,33 @@ t.test('a provider that can be used, or may answer again, is one link; another i
     for (const state of states) {
       const document = chooser({ providers: [card(state)] }, language)
       const [, name, content] = element(document, 'idp-taxes')!
-      t.equal(name, ['up', 'beta', 'down'].includes(state) ? 'a' : 'div', `${state}, ${language}`)
+      t.equal(name, isClosed(state) ? 'div' : 'a', `${state}, ${language}`)
       t.equal(values(document, 'href').includes(`${base}/login/taxes`), name === 'a', `${state}, ${language}: its address`)
       said.add(strip(content!))
     }
     t.equal(said.size, states.length, `each state has words of its own, ${language}`)
+  }
+})
+
+t.test('a state is said within its link or its card, in words that no colour is needed for (WCAG 2.2, 1.4.1)', async t => {
+  for (const language of languages) {
+    const { chooser: text } = messages[language]
+    const words = { up: '', beta: text.beta, slow: text.slow, down: text.down, maintenance: `${text.maintenance} ${text.maintenanceDefault}`, acr_too_low: text.acr_too_low, fresh_login_unprovable: text.fresh_login_unprovable, not_allowed: text.not_allowed }
+    for (const state of states) {
+      const content = element(chooser({ providers: [card(state, { logo: `${base}/assets/taxes.svg` })] }, language), 'idp-taxes')![2]!
+      t.equal(strip(content).replace(/ +/g, ' ').replaceAll('&#39;', "'"), `Taxes ${words[state]}`.trim(), `${state}, ${language}: all of its name`)
+      t.notMatch(content, 'aria-label', `${state}, ${language}: and nothing else is read out`)
+      t.notMatch(content, /<(i|small|bdi)>\s*<\//, `${state}, ${language}: no empty line`)
+      t.equal(content.includes('<i>'), state === 'beta' || state === 'maintenance', `${state}, ${language}: a badge where a word will do`)
+    }
+  }
+})
+
+t.test('the words of the operator are shown whatever the state, beside those of the state', async t => {
+  for (const state of states) {
+    const content = strip(element(chooser({ providers: [card(state, { message: 'Slow on Mondays' })] }), 'idp-taxes')![2]!)
+    t.match(content, /Slow on Mondays$/, state)
+    if (state !== 'up') t.not(content.replace(/ +/g, ' '), 'Taxes Slow on Mondays', `${state}: said as well`)
   }
 })
 
@@ -193,18 +217,20 @@ t.test('providers keep their order', async t => {
 })
 
 t.test('a chooser without a usable provider says so, and the way back is there', async t => {
-  const { noneUsable, noneAnswers } = messages.en.chooser
-  for (const providers of [[], [card('maintenance')], [card('acr_too_low'), card('not_allowed', { id: 'post' })]]) {
-    t.equal(element(chooser({ providers }), 'none')?.[2], noneUsable)
+  for (const language of languages) {
+    const { noneUsable, noneAnswers, again } = messages[language].chooser
+    const said = (providers: ProviderCard[]) => strip(element(chooser({ providers }, language), 'none')?.[2] ?? 'nothing').replace(/ +/g, ' ')
+    for (const providers of [[], [card('maintenance')], [card('fresh_login_unprovable')], [card('acr_too_low'), card('not_allowed', { id: 'post' })]]) t.equal(said(providers), `${noneUsable} ${again}`)
+    t.equal(said([card('maintenance'), card('down', { id: 'post' })]), `${noneAnswers} ${again}`)
+    t.match(chooser({ providers: [card('down')] }, language), `<a class="plain" id="again" href="${base}/choose">${again}</a>`, 'and looks again where it is told')
+    for (const state of open) t.notMatch(chooser({ providers: [card('down'), card(state, { id: 'post' })] }, language), /id="(none|again)"/)
   }
-  t.equal(element(chooser({ providers: [card('maintenance'), card('down', { id: 'post' })] }), 'none')?.[2], noneAnswers)
-  for (const state of ['up', 'beta'] as const) t.notMatch(chooser({ providers: [card('down'), card(state, { id: 'post' })] }), 'id="none"')
   t.match(chooser({}), `id="return" href="${base}/return">Return to Town hall</a>`)
 })
 
 t.test('each notice has a banner of its own, announced, and first in the title of the window', async t => {
   const provider = 'La Poste'
-  const named: Notice[] = ['provider_unavailable', 'provider_refused', 'provider_answer_invalid', 'acr_too_low', 'identity_incomplete', 'authentication_too_old', 'provider_maintenance', 'provider_not_allowed']
+  const named: Notice[] = ['provider_unavailable', 'provider_failed', 'provider_refused', 'provider_answer_invalid', 'acr_too_low', 'identity_incomplete', 'authentication_too_old', 'fresh_login_unprovable', 'provider_maintenance', 'provider_not_allowed']
   for (const language of languages) {
     const said = new Set<string>()
     for (const code of notices) {
@@ -220,6 +246,19 @@ t.test('each notice has a banner of its own, announced, and first in the title o
     }
     t.equal(said.size, notices.size)
     t.notMatch(chooser({}, language), 'role="alert"')
+  }
+})
+
+t.test('a banner leads back to the same provider where that is open, by a link that names it', async t => {
+  for (const language of languages) {
+    for (const code of notices) {
+      const { chooser: text, notices: { [code]: { title } } } = messages[language]
+      const notice = { code, provider: 'La Poste', retryHref: `${base}/login/post` }
+      const document = chooser({ notice }, language)
+      t.match(document, `<a class="plain" id="retry" href="${base}/login/post">${text.retry(text.account('La Poste'))}</a>`, `${code}, ${language}`)
+      t.ok(document.indexOf(title) < document.indexOf('id="retry"') && document.indexOf('id="retry"') < document.indexOf('class="providers"'), `${code}, ${language}: within the banner`)
+      t.notMatch(chooser({ notice: { code, provider: 'La Poste' } }, language), 'id="retry"', `${code}, ${language}: none where it is not`)
+    }
   }
 })
 
@@ -373,9 +412,9 @@ t.test('every class in a page is in the style sheet', async t => {
 t.test('text and ground differ enough in the light and in the dark (WCAG 2.2, 1.4.3 and 1.4.11)', async t => {
   const [light, dark] = css.matchAll(/:root \{(.*?)\}/gs).map(([, block]) => Object.fromEntries(block!.matchAll(/--([a-z-]+): (#[0-9a-f]+)/g).map(([, name, colour]) => [name, colour!])))
   const text = [['ink', 'page'], ['ink', 'paper'], ['ink', 'wash'], ['ink', 'warn-wash'], ['quiet', 'page'], ['quiet', 'paper'], ['quiet', 'wash'],
-    ['accent', 'page'], ['accent', 'paper'], ['accent', 'wash'], ['accent-deep', 'page'], ['accent-deep', 'paper'], ['on-accent', 'accent'], ['on-accent', 'accent-deep'],
+    ['accent', 'page'], ['accent', 'paper'], ['accent', 'wash'], ['accent', 'warn-wash'], ['accent-deep', 'page'], ['accent-deep', 'paper'], ['accent-deep', 'warn-wash'], ['on-accent', 'accent'], ['on-accent', 'accent-deep'],
     ['warn', 'paper'], ['warn', 'wash'], ['wrong', 'page']]
-  const edges = [['edge', 'paper'], ['focus', 'paper'], ['focus', 'page'], ['focus', 'wash'], ['accent', 'paper'], ['wrong', 'page'], ['warn', 'warn-wash']]
+  const edges = [['edge', 'paper'], ['focus', 'paper'], ['focus', 'page'], ['focus', 'wash'], ['focus', 'warn-wash'], ['accent', 'paper'], ['wrong', 'page'], ['warn', 'warn-wash']]
   for (const [scheme, colours] of Object.entries({ light, dark })) {
     for (const [one, other] of text) t.ok(contrast(colours![one!]!, colours![other!]!) >= 4.5, `${scheme}: ${one} on ${other}`)
     for (const [one, other] of edges) t.ok(contrast(colours![one!]!, colours![other!]!) >= 3, `${scheme}: ${one} beside ${other}`)

@@ -17,11 +17,15 @@ export const en: Messages = {
     account: title => title,
     chosenAccount: 'The account you chose',
     beta: 'On trial',
+    slow: 'Slow or not reliable right now: you may have to wait, or to try twice.',
     down: 'Not answering right now. Try again in a moment.',
     maintenance: 'Under maintenance',
     maintenanceDefault: 'This account will be back later.',
     acr_too_low: 'Not suitable: this service asks for a more secure sign-in.',
+    fresh_login_unprovable: 'Not suitable: this service asks you to sign in afresh, and this account cannot confirm that you did.',
     not_allowed: 'This service does not accept this account.',
+    retry: account => `Try again: ${account}`,
+    again: 'Check again',
     noneAnswers: 'No account is answering right now. Come back in a few minutes: your request is kept.',
     noneUsable: 'No account can be used for this service right now. Come back later, or return to the service and look for another way in.'
   },
@@ -29,6 +33,10 @@ export const en: Messages = {
     provider_unavailable: {
       title: 'This account did not answer',
       text: account => `${account} did not answer in time. Nothing is lost: try again, or choose another account.`
+    },
+    provider_failed: {
+      title: 'This account is not working properly',
+      text: account => `${account} answered, but not as it should. Nothing is lost: try again in a moment, or choose another account.`
     },
     provider_refused: {
       title: 'The sign-in was not completed',
@@ -65,6 +73,10 @@ export const en: Messages = {
     authentication_too_old: {
       title: 'You need to sign in afresh',
       text: account => `${account} reused an earlier sign-in, but this service asks for a new one. Sign out of that account first and try again, or choose another account.`
+    },
+    fresh_login_unprovable: {
+      title: 'This account cannot confirm a fresh sign-in',
+      text: account => `This service asks you to sign in afresh, and ${account} cannot confirm that you did. Choose another account.`
     },
     provider_maintenance: {
       title: 'This account is under maintenance',

@@ -15,6 +15,10 @@ const notices: Record<Notice, { title: string, text: (account: string) => string
     title: say`Ce compte n’a pas répondu`,
     text: account => say`${account} n’a pas répondu à temps. Rien n’est perdu : réessayez, ou choisissez un autre compte.`
   },
+  provider_failed: {
+    title: say`Ce compte ne fonctionne pas correctement`,
+    text: account => say`${account} a répondu, mais pas comme il le devrait. Rien n’est perdu : réessayez dans un instant, ou choisissez un autre compte.`
+  },
   provider_refused: {
     title: say`La connexion n’est pas allée au bout`,
     text: account => say`${account} n’a pas confirmé la connexion : vous l’avez annulée, ou elle a été refusée. Réessayez, ou choisissez un autre compte.`
@@ -50,6 +54,10 @@ const notices: Record<Notice, { title: string, text: (account: string) => string
   authentication_too_old: {
     title: say`Il faut vous identifier de nouveau`,
     text: account => say`${account} a repris une connexion plus ancienne, alors que ce service en demande une nouvelle. Déconnectez-vous d’abord de ce compte, puis réessayez, ou choisissez un autre compte.`
+  },
+  fresh_login_unprovable: {
+    title: say`Ce compte ne peut pas confirmer une nouvelle identification`,
+    text: account => say`Ce service demande de vous identifier de nouveau, et ${account} ne peut pas le confirmer. Choisissez un autre compte.`
   },
   provider_maintenance: {
     title: say`Ce compte est en maintenance`,
@@ -134,11 +142,15 @@ export const fr = {
     account: (title: string) => say`« ${title} »`,
     chosenAccount: say`Le compte choisi`,
     beta: say`À l’essai`,
+    slow: say`Lent ou peu fiable en ce moment : il faudra peut-être attendre, ou réessayer.`,
     down: say`Ne répond pas en ce moment. Réessayez dans un instant.`,
     maintenance: say`En maintenance`,
     maintenanceDefault: say`Ce compte sera de retour plus tard.`,
     acr_too_low: say`Ne convient pas : ce service demande une connexion plus sûre.`,
+    fresh_login_unprovable: say`Ne convient pas : ce service demande de vous identifier de nouveau, et ce compte ne peut pas le confirmer.`,
     not_allowed: say`Ce service n’accepte pas ce compte.`,
+    retry: (account: string) => say`Réessayer : ${account}`,
+    again: say`Vérifier à nouveau`,
     noneAnswers: say`Aucun compte ne répond en ce moment. Revenez dans quelques minutes : votre demande est conservée.`,
     noneUsable: say`Aucun compte ne peut être utilisé pour ce service en ce moment. Revenez plus tard, ou retournez au service pour chercher une autre façon d’entrer.`
   },
