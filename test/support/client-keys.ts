@@ -1,5 +1,6 @@
-import { constants, createHash, createHmac, generateKeyPairSync, randomUUID, sign } from 'node:crypto'
+import { createHash, generateKeyPairSync, randomUUID } from 'node:crypto'
 import { calculateJwkThumbprint, type JWK } from 'jose'
+import { part, signature } from '../world/tokens.ts'
 import { createForgedKey, type ForgedAlgorithm } from './forging-provider.ts'
 import type { Json, TestApp } from './test-app.ts'
 
@@ -26,26 +27,11 @@ export function createEncryptionKey (alg: EncryptionAlgorithm, kid = `${alg}-${r
   return { kid, alg, privateKey, published: { ...publicKey.export({ format: 'jwk' }), kid, alg, use: 'enc' } as JWK }
 }
 
-const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
-
 /** A JWT by a client's key, or nearly: made by hand, since no library makes all that is wrong. One of `alg: none` has no signature. */
 export async function jwtBy (key: ClientKey, claims: object, header: object, changes: Changes = {}): Promise<string> {
   const head = { alg: key.alg, ...header, ...changes.header } as { alg?: string }
-  const text = `${part(head)}.${part({ ...claims, ...changes.claims })}`
-  return `${text}.${signature(head.alg ?? key.alg, Buffer.from(text), changes.key ?? key.privateKey).toString('base64url')}`
-}
-
-function signature (alg: string, text: Buffer, key: ClientKey['privateKey'] | Uint8Array): Buffer {
-  if (key instanceof Uint8Array) return createHmac('sha256', key).update(text).digest()
-  switch (alg) {
-    case 'RS256': return sign('sha256', text, key)
-    case 'PS256': return sign('sha256', text, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 })
-    case 'ES256': return sign('sha256', text, { key, dsaEncoding: 'ieee-p1363' })
-    case 'ES384': return sign('sha384', text, { key, dsaEncoding: 'ieee-p1363' })
-    case 'EdDSA':
-    case 'Ed25519': return sign(null, text, key)
-    default: return Buffer.alloc(0)
-  }
+  const text = `${part(JSON.stringify(head))}.${part(JSON.stringify({ ...claims, ...changes.claims }))}`
+  return `${text}.${part(signature(head.alg ?? key.alg, Buffer.from(text), changes.key ?? key.privateKey))}`
 }
 
 export const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'

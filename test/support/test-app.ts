@@ -121,6 +121,7 @@ export const neighbour = { ...citizen, given_name: 'Barnabé', given_name_array:
 /** An identity provider that answers what a test says. */
 export interface TestProvider extends IdentityProvider {
   up: boolean
+  slow: boolean
   /** laid over its answers; `undefined` takes a member away */
   answer: Partial<Answer>
   /** said instead of an answer */
@@ -136,13 +137,15 @@ function testProvider (id: string, now: Clock): TestProvider {
   const spent = new Set<string>()
   return {
     up: true,
+    slow: false,
     answer: {},
     failure: undefined,
     hasLogout: false,
     asked: [],
     heard: [],
     logouts: [],
-    available () { return this.up },
+    standing () { return this.up ? this.slow ? 'slow' : 'up' : 'down' },
+    async probe () { return 'well' },
     async authorizationUrl (question) {
       this.asked.push(question)
       const { code_verifier, ...shown } = question

@@ -196,7 +196,8 @@ function readCookie ({ hostname, pathname, protocol }: URL, line: string): Cooki
 // A reader for plain pages: what the gateway, the providers and the services of this world send, not what the web does.
 
 const entities: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', '#39': "'", '#x27': "'", '#x2F': '/', nbsp: '\u00a0' }
-const decode = (text: string) => text.replace(/&(#?\w+);/g, (whole, name: string) => entities[name] ?? whole)
+/** Text as it is read. */
+export const decode = (text: string) => text.replace(/&(#?\w+);/g, (whole, name: string) => entities[name] ?? whole)
 
 function attributesOf (tag: string) {
   const attributes: Record<string, string> = {}
@@ -206,7 +207,8 @@ function attributesOf (tag: string) {
   return attributes
 }
 
-const tags = (body: string, name: string) => [...body.matchAll(new RegExp(`<${name}\\b(?:[^>"']|"[^"]*"|'[^']*')*>`, 'gi'))].map(([tag]) => attributesOf(tag))
+/** The attributes of every element of this name, in the order of the page. */
+export const tags = (body: string, name: string) => [...body.matchAll(new RegExp(`<${name}\\b(?:[^>"']|"[^"]*"|'[^']*')*>`, 'gi'))].map(([tag]) => attributesOf(tag))
 
 const readPage = (visit: Visit, location?: string): Page => ({
   ...visit,

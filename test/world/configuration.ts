@@ -104,5 +104,5 @@ const registerProvider = ({ id, row, issuer, endpoints, client_secret, client_ke
   scopes: row.scopes,
   acr_values: Object.keys(row.levels),
   ...(!row.tellsMethods && { amr: Object.values(row.levels)[0] }),
-  ...(ca && { ca: 'secrets/ca.pem' })
+  ...(ca && { ca: 'secrets/ca.pem', loopback: true })
 })

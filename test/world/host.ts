@@ -25,7 +25,7 @@ export interface Host {
 }
 
 /** Listens on the loopback address under a name: at its usual port, or at any free one. */
-export async function openHost (name: string, usualPort: number, { suffix, ports, tls }: Surroundings, listener: RequestListener): Promise<Host> {
+export async function openHost (name: string, usualPort: number, { suffix, ports, tls }: Partial<Surroundings> & Pick<Surroundings, 'suffix' | 'ports'>, listener: RequestListener): Promise<Host> {
   const server = tls ? https.createServer(tls, listener) : http.createServer(listener)
   let port = ports === 'fixed' ? usualPort : 0
 

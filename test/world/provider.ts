@@ -1,12 +1,13 @@
-import { createHash, generateKeyPairSync, randomBytes, type webcrypto } from 'node:crypto'
+import { randomBytes, type webcrypto } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Context, Provider as OidcProvider } from 'oidc-provider'
 import { citizensAt, claimsAt } from './citizens.ts'
 import { openHost, type Host, type Surroundings } from './host.ts'
 import { html, page, type Html } from './pages.ts'
-import type { ProviderRow, SignatureAlgorithm } from './providers.ts'
+import { accountId, levelFor, type ProviderRow, type SignatureAlgorithm } from './providers.ts'
 import { createStore } from './store.ts'
+import { createSigningKey } from './tokens.ts'
 
 // At import the library warns of every release of Node that is not LTS yet, and nothing configures that.
 const { warn } = console
@@ -40,23 +41,11 @@ const day = 24 * 60 * 60
 
 /** A new signing key for this algorithm. */
 export function createKey (alg: SignatureAlgorithm): PrivateKey {
-  const { privateKey } = alg === 'EdDSA'
-    ? generateKeyPairSync('ed25519')
-    : alg === 'ES256' ? generateKeyPairSync('ec', { namedCurve: 'P-256' }) : generateKeyPairSync('rsa', { modulusLength: 2048 })
-  return { ...privateKey.export({ format: 'jwk' }), kid: randomBytes(9).toString('base64url'), alg, use: 'sig' }
+  const { kid, privateKey } = createSigningKey(alg, randomBytes(9).toString('base64url'))
+  return { ...privateKey.export({ format: 'jwk' }), kid, alg, use: 'sig' }
 }
 
 const publicPart = ({ d, p, q, dp, dq, qi, ...rest }: PrivateKey) => rest
-
-/** Each provider knows a citizen by a `sub` of its own. */
-const accountId = (provider: string, username: string) => createHash('sha256').update(`${provider} ${username}`).digest('base64url').slice(0, 27)
-
-/** The level that a request gets: the first that it names and we reach; the highest when it names only others, the lowest when it names none. */
-export function levelFor ({ levels }: ProviderRow, acr_values = '') {
-  const reached = Object.keys(levels)
-  const asked = acr_values.split(' ').filter(Boolean)
-  return asked.find(level => reached.includes(level)) ?? (asked.length > 0 ? reached.at(-1)! : reached[0]!)
-}
 
 /** Starts one of the five identity providers. */
 export async function startProvider (row: ProviderRow, surroundings: Surroundings): Promise<IdentityProvider> {

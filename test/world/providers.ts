@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+
 /** The signatures that the world's providers use. */
 export type SignatureAlgorithm = 'RS256' | 'PS256' | 'ES256' | 'EdDSA'
 
@@ -122,3 +124,13 @@ export const providerRows: ProviderRow[] = [
     scopes: ['openid', 'profile', 'birth', 'phone']
   }
 ]
+
+/** The level that a request gets: the first that it names and we reach; the highest when it names only others, the lowest when it names none. */
+export function levelFor ({ levels }: Pick<ProviderRow, 'levels'>, acr_values = '') {
+  const reached = Object.keys(levels)
+  const asked = acr_values.split(' ').filter(Boolean)
+  return asked.find(level => reached.includes(level)) ?? (asked.length > 0 ? reached.at(-1)! : reached[0]!)
+}
+
+/** Each provider knows a citizen by a `sub` of its own. */
+export const accountId = (provider: string, username: string) => createHash('sha256').update(`${provider} ${username}`).digest('base64url').slice(0, 27)
