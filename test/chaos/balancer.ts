@@ -1,0 +1,48 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { until } from '../support/redis.ts'
+import { end, launch, runs } from './processes.ts'
+
+/** A replica as the load balancer sees it. */
+interface Server { name: string, port: number, operationsPort: number }
+
+/**
+ * HAProxy before the replicas: no stickiness, probes on /readyz. Each request goes to any replica by chance: where so few logins take turns in round robin, every
+ * citizen's second request goes where the first did not. What is tried again is a connection that failed before any byte was answered, and nothing else. It names
+ * the replica that answered in `x-replica`.
+ */
+export async function startBalancer ({ directory, port, servers }: { directory: string, port: number, servers: readonly Server[] }) {
+  const file = join(directory, 'haproxy.cfg')
+  writeFileSync(file, `
+global
+  maxconn 8192
+
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 60s
+  timeout server 60s
+  timeout http-keep-alive 60s
+  retries 3
+  retry-on conn-failure
+  option redispatch 1
+${[502, 503, 504].map(status => `  http-error status ${status} content-type text/plain string "no replica answered" hdr retry-after 1`).join('\n')}
+
+frontend public
+  bind 127.0.0.1:${port}
+  default_backend replicas
+
+backend replicas
+  balance random(1)
+  option forwardfor
+  option httpchk GET /readyz
+  http-response set-header x-replica %s
+${servers.map(server => `  server ${server.name} 127.0.0.1:${server.port} check port ${server.operationsPort} inter 500ms fall 2 rise 1`).join('\n')}
+`)
+  const balancer = launch('haproxy', ['-db', '-q', '-f', file])
+  await until('haproxy listens', 10_000, async () => {
+    if (!runs(balancer)) throw new Error(`haproxy ended: ${balancer.complaints.join('\n')}`)
+    return fetch(`http://127.0.0.1:${port}/livez`).then(({ headers }) => headers.has('x-replica'), () => false)
+  })
+  return { stop: () => end(balancer) }
+}

@@ -1,0 +1,167 @@
+import t from 'tap'
+import { check } from './checker.ts'
+import { createHistory, type Attempt, type History, type Redemption, type Use } from './history.ts'
+
+/** One login that went well, as the driver writes it: what each test spoils. */
+function login (history: History, n: number, { client = 'allow', citizen = `citizen-${n}` } = {}) {
+  const attempt: Attempt = {
+    n,
+    purpose: 'plain',
+    client,
+    provider: 'vitalys',
+    citizen,
+    given_name: `Name${citizen}`,
+    nonce: `nonce-${n}`,
+    startedAt: n * 100,
+    endedAt: n * 100 + 50,
+    outcome: 'success',
+    login: `login-${n}`,
+    notices: [],
+    sent: [{ at: n * 100 + 10, provider: 'vitalys' }],
+    code: `code-${n}`,
+    sub: `${client}-${citizen}`,
+    sid: `sid-${n}`
+  }
+  const redemption: Redemption = {
+    n,
+    code: `code-${n}`,
+    by: client,
+    request: `request-${n}`,
+    at: n * 100 + 20,
+    endedAt: n * 100 + 30,
+    replica: 'one',
+    status: 200,
+    access_token: `token-${n}`,
+    sub: `${client}-${citizen}`,
+    nonce: `nonce-${n}`,
+    sid: `sid-${n}`
+  }
+  const use: Use = { n, access_token: `token-${n}`, at: n * 100 + 35, endedAt: n * 100 + 40, replica: 'two', status: 200, sub: `${client}-${citizen}`, given_name: `Name${citizen}` }
+  history.attempts[n] = attempt
+  history.redemptions.push(redemption)
+  history.uses.push(use)
+  history.events.push({ login: `login-${n}`, client_id: client, replica: 'one' })
+  return { attempt, redemption, use, refusal: { ...redemption, status: 400, failure: 'invalid_grant', access_token: undefined, sub: undefined, nonce: undefined, sid: undefined } as unknown as Redemption }
+}
+
+type Planted = ReturnType<typeof login>
+
+/** A history of three logins, two of them by one citizen at two clients. */
+function threeLogins () {
+  const history = createHistory()
+  const logins = [login(history, 0), login(history, 1), login(history, 2, { client: 'deny', citizen: 'citizen-1' })] as const
+  return { history, logins }
+}
+
+const broken = (history: History) => check(history).map(({ invariant, what }) => `${invariant} ${what}`)
+
+t.test('a history in which all is well breaks nothing', async t => {
+  const { history, logins: [first] } = threeLogins()
+  const { redemption, refusal, use } = first
+  history.redemptions.push({ ...refusal, at: 40, endedAt: 45 }, { ...refusal, by: 'deny', at: 5, endedAt: 8 }, { ...refusal, request: 'another verifier', at: 9, endedAt: 12 })
+  history.endings.push({ n: 0, access_token: 'token-0', how: 'replay', at: 45 })
+  history.uses.push({ ...use, at: 50, endedAt: 55, status: 401, sub: undefined, given_name: undefined })
+  history.requests.push({ step: 'token', at: redemption.at, ms: 10, method: 'POST', status: 200 }, { step: 'token', at: 1, ms: 1, method: 'POST', status: 400 }, { step: 'token', at: 1, ms: 1, method: 'POST', status: 0, error: 'ECONNRESET' })
+  t.same(broken(history), [])
+})
+
+t.test('I1: a code that gave two sets of tokens is found, whoever asked, and wherever', async t => {
+  const { history, logins: [first] } = threeLogins()
+  history.redemptions.push({ ...first.redemption, replica: 'two', request: 'the same', access_token: 'token-x', at: 60, endedAt: 70 })
+  history.events.push({ login: 'login-0', client_id: 'allow', replica: 'two' })
+  const [violation] = check(history)
+  t.match(violation, { invariant: 'I1', what: 'one code gave 2 sets of tokens' })
+  t.match(violation!.evidence, { redemptions: [{ replica: 'one' }, { replica: 'two' }] })
+})
+
+t.test('I1: a code that gave tokens to another client is found', async t => {
+  const { history, logins: [first] } = threeLogins()
+  first.redemption.by = 'deny'
+  t.same(broken(history), ['I1 a code gave tokens to another client'])
+})
+
+t.test('I2: the nonce, the userinfo or the name of another login is found', async t => {
+  const plants: Array<[string, (login: Planted) => void]> = [
+    ['I2 an ID Token carries a nonce of another login', ({ redemption }) => { redemption.nonce = 'nonce-1' }],
+    ['I2 an ID Token carries a nonce of another login', ({ redemption }) => { redemption.nonce = undefined }],
+    ['I2 userinfo speaks of another sub than the ID Token', ({ use }) => { use.sub = 'allow-citizen-1' }],
+    ['I2 userinfo speaks of another sub than the ID Token', ({ use }) => { use.access_token = 'token of nobody' }],
+    ['I2 userinfo names another citizen', ({ use }) => { use.given_name = 'Namecitizen-1' }],
+    ['I2 userinfo names another citizen', ({ use }) => { use.given_name = undefined }]
+  ]
+  for (const [expected, plant] of plants) {
+    const { history, logins: [first] } = threeLogins()
+    plant(first)
+    t.same(broken(history), [expected])
+  }
+})
+
+t.test('I2: two citizens with one sub, one citizen with two, and two logins with one sid are found; two clients may call a citizen differently', async t => {
+  const shared = threeLogins()
+  shared.logins[0].redemption.sub = shared.logins[0].use.sub = 'allow-citizen-1'
+  t.same(broken(shared.history), ['I2 two citizens share a sub'])
+
+  const split = threeLogins()
+  const again = login(split.history, 3, { citizen: 'citizen-0' })
+  t.same(broken(split.history), [], 'a citizen who comes again is known again')
+  again.redemption.sub = again.use.sub = 'somebody new'
+  t.same(broken(split.history), ['I2 one citizen has two subs at a client'])
+
+  const merged = threeLogins()
+  merged.logins[1].redemption.sid = 'sid-0'
+  t.same(broken(merged.history), ['I2 two logins share a sid'])
+})
+
+t.test('I3: a token that is good after its end is found, and one that was asked for before it is not', async t => {
+  for (const how of ['revocation', 'logout', 'replay'] as const) {
+    const { history, logins: [{ use }] } = threeLogins()
+    history.endings.push({ n: 0, access_token: 'token-0', how, at: 50 })
+    history.uses.push({ ...use, at: 49, endedAt: 60 })
+    t.same(broken(history), [], 'its answer overlaps the end')
+    history.uses.push({ ...use, replica: 'one', at: 50, endedAt: 60 })
+    t.same(broken(history), [`I3 a token was good after its ${how}`])
+  }
+})
+
+t.test('I4: a request that is granted after the same was refused is found, and not one that was under way beside it', async t => {
+  const { history, logins: [{ refusal, redemption }] } = threeLogins()
+  history.redemptions.push({ ...refusal, at: 15, endedAt: redemption.at + 1 })
+  t.same(broken(history), [], 'at once: a race')
+  history.redemptions.push({ ...refusal, at: 10, endedAt: redemption.at })
+  t.same(broken(history), ['I4 a request was granted that had been refused'])
+  t.match(check(history)[0]!.evidence, { refusal: { at: 10 } }, 'the earliest refusal is shown')
+})
+
+t.test('I5: an answer of 5xx without Retry-After and without an OAuth error is found', async t => {
+  const { history } = threeLogins()
+  const call = { step: 'authorize', at: 1, ms: 1, method: 'GET', replica: 'one' }
+  history.requests.push({ ...call, status: 503, retryAfter: true }, { ...call, status: 502, failure: 'C07' }, { ...call, status: 500, failure: 'server_error' })
+  t.same(broken(history), [])
+  history.requests.push({ ...call, status: 502 }, { ...call, status: 503, retryAfter: false })
+  t.same(broken(history), ['I5 a 502 says neither when to come again nor what it was', 'I5 a 503 says neither when to come again nor what it was'])
+})
+
+t.test('I6: tokens without an event, and events without tokens, are found', async t => {
+  const silent = threeLogins()
+  silent.history.events.shift()
+  t.same(broken(silent.history), ['I6 1 sets of tokens, 0 audit events'])
+
+  const talkative = threeLogins()
+  talkative.history.events.push({ login: 'login-0', client_id: 'allow', replica: 'two' })
+  t.same(broken(talkative.history), ['I6 2 audit events, 1 sets of tokens'])
+
+  const unknown = threeLogins()
+  unknown.history.events.push({ login: 'login of nobody', client_id: 'allow', replica: 'two' })
+  t.same(broken(unknown.history), ['I6 1 audit events, 0 sets of tokens'])
+})
+
+t.test('I6: where the answer was lost, nobody knows whether there were tokens: one event more is right, two are not', async t => {
+  const { history, logins: [first] } = threeLogins()
+  for (const status of [0, 503]) {
+    history.redemptions[0] = { ...first.refusal, status, failure: undefined } as unknown as Redemption
+    history.uses.splice(0, 1)
+    t.same(broken(history), [], String(status))
+  }
+  history.events.push({ login: 'login-0', client_id: 'allow', replica: 'two' })
+  t.same(broken(history), ['I6 2 audit events, 0 sets of tokens'])
+})

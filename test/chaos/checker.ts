@@ -1,0 +1,93 @@
+import type { Attempt, History, Redemption } from './history.ts'
+
+/** Something that must never be, and what shows that it was. */
+export interface Violation { invariant: 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6', what: string, evidence: Record<string, unknown> }
+
+/** Every breach of the invariants that a history shows; what each demands stands before its detector. */
+export const check = (history: History): Violation[] => detectors.flatMap(detect => detect(history))
+
+const isTokens = ({ status }: { status: number }) => status === 200
+/** Nobody knows whether the other side did it. */
+const isAmbiguous = ({ status }: { status: number }) => status === 0 || status >= 500
+
+/** I1: a code yields at most one set of tokens, and only to its client. */
+function codesAreSpentOnce ({ attempts, redemptions }: History): Violation[] {
+  const given = redemptions.filter(isTokens)
+  const twice = [...Map.groupBy(given, ({ code }) => code).values()].filter(({ length }) => length > 1)
+  return [
+    ...twice.map((redemptions): Violation => ({ invariant: 'I1', what: `one code gave ${redemptions.length} sets of tokens`, evidence: { redemptions } })),
+    ...given.filter(({ n, by }) => attempts[n]?.client !== by).map((redemption): Violation => ({ invariant: 'I1', what: 'a code gave tokens to another client', evidence: { redemption, attempt: attempts[redemption.n] } }))
+  ]
+}
+
+/** I2: no response carries another login's `sub` or `nonce`; one citizen has one `sub` at a client, two have two; a name is its own citizen's, a `sid` one login's. */
+function answersAreOnesOwn ({ attempts, redemptions, uses }: History): Violation[] {
+  const violations: Violation[] = []
+  const breach = (what: string, evidence: Record<string, unknown>) => violations.push({ invariant: 'I2', what, evidence })
+  const given = redemptions.filter(isTokens)
+  const subOf = new Map(given.map(({ access_token, sub }) => [access_token, sub]))
+
+  for (const redemption of given) {
+    const attempt = attempts[redemption.n]
+    if (redemption.nonce !== attempt?.nonce) breach('an ID Token carries a nonce of another login', { redemption, attempt })
+  }
+  for (const use of uses.filter(isTokens)) {
+    const attempt = attempts[use.n]
+    if (use.sub !== subOf.get(use.access_token)) breach('userinfo speaks of another sub than the ID Token', { use, expected: subOf.get(use.access_token) })
+    if (use.given_name !== attempt?.given_name) breach('userinfo names another citizen', { use, attempt })
+  }
+
+  const owners = (values: Array<[key: string, owner: string]>) => Map.groupBy(values, ([key]) => key).entries()
+    .map(([key, pairs]) => ({ key, owners: [...new Set(pairs.map(([, owner]) => owner))] })).filter(({ owners }) => owners.length > 1)
+  const told = given.flatMap(({ n, sub }) => attempts[n] === undefined ? [] : [{ attempt: attempts[n], sub: String(sub) }])
+  for (const { key, owners: citizens } of owners(told.map(({ attempt, sub }) => [`${attempt.client} ${sub}`, attempt.citizen]))) breach('two citizens share a sub', { sub: key, citizens })
+  for (const { key, owners: subs } of owners(told.map(({ attempt, sub }) => [`${attempt.client} ${attempt.citizen}`, sub]))) breach('one citizen has two subs at a client', { citizen: key, subs })
+  for (const { key, owners: logins } of owners(given.map(({ n, sid }) => [String(sid), String(n)]))) breach('two logins share a sid', { sid: key, logins })
+  return violations
+}
+
+/** I3: after an acknowledged logout or revocation nothing succeeds any more. */
+function endsAreFinal ({ uses, endings }: History): Violation[] {
+  const ends = Map.groupBy(endings, ({ access_token }) => access_token)
+  return uses.filter(isTokens).flatMap(use => {
+    const ending = ends.get(use.access_token)?.find(({ at }) => at <= use.at)
+    return ending === undefined ? [] : [{ invariant: 'I3', what: `a token was good after its ${ending.how}`, evidence: { use, ending } } satisfies Violation]
+  })
+}
+
+/** I4: nothing is 200 after the same request by the same client was `invalid_grant`. */
+function refusalsAreFinal ({ redemptions }: History): Violation[] {
+  const refusals = new Map<string, Redemption>()
+  for (const redemption of redemptions.filter(({ failure }) => failure === 'invalid_grant')) {
+    const known = refusals.get(sameness(redemption))
+    if (known === undefined || redemption.endedAt < known.endedAt) refusals.set(sameness(redemption), redemption)
+  }
+  return redemptions.filter(isTokens).flatMap(redemption => {
+    const refusal = refusals.get(sameness(redemption))
+    return refusal === undefined || refusal.endedAt > redemption.at ? [] : [{ invariant: 'I4', what: 'a request was granted that had been refused', evidence: { refusal, redemption } } satisfies Violation]
+  })
+}
+const sameness = ({ by, request }: Redemption) => `${by} ${request}`
+
+/** I5: every 5xx has Retry-After or an OAuth error. */
+const failuresSayHowToGoOn = ({ requests }: History): Violation[] => requests
+  .filter(({ status, retryAfter, failure }) => status >= 500 && retryAfter !== true && failure === undefined)
+  .map(request => ({ invariant: 'I5', what: `a ${request.status} says neither when to come again nor what it was`, evidence: { request } }))
+
+/** I6: there is an audit event for every set of tokens, and none for what nobody was given. */
+function tokensAreOnRecord ({ attempts, redemptions, events }: History): Violation[] {
+  const loginOf = ({ n }: Redemption) => attempts[n]?.login ?? 'unknown'
+  const given = Map.groupBy(redemptions.filter(isTokens), loginOf)
+  const doubtful = Map.groupBy(redemptions.filter(isAmbiguous), loginOf)
+  const written = Map.groupBy(events, ({ login }) => login)
+  const byLogin = new Map<string, Attempt>(attempts.flatMap(attempt => attempt.login === undefined ? [] : [[attempt.login, attempt]]))
+
+  return [...new Set([...given.keys(), ...written.keys()])].flatMap((login): Violation[] => {
+    const [sets, lines, unsure] = [given.get(login)?.length ?? 0, written.get(login)?.length ?? 0, doubtful.get(login)?.length ?? 0]
+    const evidence = { login, sets, events: written.get(login) ?? [], attempt: byLogin.get(login) }
+    if (lines < sets) return [{ invariant: 'I6', what: `${sets} sets of tokens, ${lines} audit events`, evidence }]
+    return lines > sets + unsure ? [{ invariant: 'I6', what: `${lines} audit events, ${sets} sets of tokens`, evidence }] : []
+  })
+}
+
+const detectors = [codesAreSpentOnce, answersAreOnesOwn, endsAreFinal, refusalsAreFinal, failuresSayHowToGoOn, tokensAreOnRecord]

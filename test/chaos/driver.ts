@@ -1,0 +1,82 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+import { citizenOf } from '../world/light-provider.ts'
+import type { Attempt, Purpose } from './history.ts'
+import { logIn, type Finished } from './login.ts'
+import type { Scene } from './service.ts'
+
+export interface DriverOptions {
+  /** logins that begin in a second, whatever becomes of earlier ones */
+  rate: number
+  onFinished?: (finished: Finished) => void
+}
+
+/** As many logins under way mean that the gateway does not keep up: one more is left out, and counted. */
+const mostInFlight = 1000
+/** Few enough to come again and again, at every provider and client; the world has no other. */
+const citizens = 150
+
+/** An open model of arrivals: logins begin at a fixed rate, as many at each provider and each client, until it is ended. */
+export function startDriver (scene: Scene, { rate, onFinished = () => {} }: DriverOptions) {
+  const { stage: { providers, clients }, history, clock } = scene
+  const figures = { leftOut: 0, mostLateMs: 0 }
+  const inFlight = new Set<Promise<void>>()
+  const beganAt = clock()
+  const over = new AbortController()
+
+  // shuffled: in a fixed order the load balancer, which takes turns as well, would lead one provider's citizens to one replica
+  const pairs = providers.flatMap(provider => clients.map(client => ({ provider, client })))
+  let turns: typeof pairs = []
+  const nextPair = () => {
+    if (turns.length === 0) turns = pairs.map(pair => ({ pair, place: Math.random() })).sort((a, b) => a.place - b.place).map(({ pair }) => pair)
+    return turns.pop()!
+  }
+
+  async function arrive () {
+    for (let n = 0; !over.signal.aborted; n++) {
+      const due = beganAt + n * 1000 / rate
+      if (due > clock()) await pause(due - clock())
+      if (over.signal.aborted) return
+      figures.mostLateMs = Math.max(figures.mostLateMs, clock() - due)
+      const attempt = attemptAt(n)
+      if (inFlight.size >= mostInFlight) {
+        figures.leftOut++
+        continue
+      }
+      const login = logIn(scene, attempt).then(finished => { if (finished !== undefined) onFinished(finished) }).finally(() => { inFlight.delete(login) })
+      inFlight.add(login)
+    }
+  }
+  const arriving = arrive()
+
+  function attemptAt (n: number) {
+    const citizen = `citizen-${n % citizens}`
+    const { provider, client } = nextPair()
+    const attempt: Attempt = {
+      n,
+      purpose: purposeAt(n),
+      client: client.client_id,
+      provider: provider.id,
+      citizen,
+      given_name: String(citizenOf(citizen)['given_name']),
+      nonce: randomBytes(16).toString('base64url'),
+      startedAt: clock(),
+      notices: [],
+      sent: []
+    }
+    history.attempts.push(attempt)
+    return attempt
+  }
+
+  return {
+    figures,
+    /** No more arrivals; waits for the logins that are under way. */
+    async end () {
+      over.abort()
+      await arriving
+      await Promise.all(inFlight)
+    }
+  }
+}
+
+const purposeAt = (n: number): Purpose => n % 11 === 7 ? 'race' : n % 7 === 3 ? 'wrong_first' : 'plain'

@@ -1,0 +1,64 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Violation } from './checker.ts'
+import type { Attempt } from './history.ts'
+import { startRun, type Ended } from './run.ts'
+import type { Stage } from './stage.ts'
+
+/** How a fault is to be run. */
+export interface Terms {
+  /** logins a second, at all providers together */
+  rate: number
+  /** how long the fault lasts */
+  seconds: number
+  /** the variants that are run; all unless set */
+  variants?: readonly string[] | undefined
+  /** Takes the last stage down and sets up a new one. */
+  newStage (): Promise<Stage>
+  /** Tells whoever waits how far it is. */
+  say (line: string): void
+}
+
+/** What must be, what was, and whether that will do. */
+export interface Criterion { what: string, measured: string, passed: boolean }
+
+/** What came of one variant of a fault; an absent figure could not be measured. */
+export interface Result {
+  fault: string
+  variant: string
+  figures: Record<string, number | string | undefined>
+  criteria: Criterion[]
+  violations: Violation[]
+  /** how the breaker went, as it was seen */
+  changes?: string[]
+  /** the attempts that should have ended well and did not */
+  failed: Attempt[]
+  /** those that went on after one offered click */
+  recovered: Attempt[]
+}
+
+/** One row of the table of faults. */
+export interface Fault { about: string, variants: readonly string[], run (terms: Terms): Promise<Result[]> }
+
+/** Whether a variant is among those asked for. */
+export const isWanted = ({ variants }: Pick<Terms, 'variants'>, variant: string) => variants === undefined || variants.includes(variant)
+
+/** A criterion that holds when nothing was counted. */
+export const none = (what: string, count: number): Criterion => ({ what: `${what}: 0`, measured: String(count), passed: count === 0 })
+
+/** A criterion that holds when something came in time. */
+export const within = (what: string, limitSeconds: number, seconds: number | undefined): Criterion =>
+  ({ what: `${what} within ${limitSeconds} s`, measured: seconds === undefined ? 'never' : `${seconds} s`, passed: seconds !== undefined && seconds <= limitSeconds })
+
+/** What every run must show, whatever the fault. */
+export const always = ({ violations, lostTokens, leftOut }: Ended): Criterion[] => [
+  none('invariants broken', violations.length),
+  none('live tokens refused', lostTokens),
+  none('logins that the driver left out', leftOut)
+]
+
+/** Load without any fault, until what compiles late is compiled and every provider is known. */
+export async function warmUp (stage: Stage, { rate, seconds = 5 }: { rate: number, seconds?: number }) {
+  const run = startRun(stage, { rate })
+  await pause(seconds * 1000)
+  await run.end()
+}

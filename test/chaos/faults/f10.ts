@@ -1,0 +1,157 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { always, isWanted, none, warmUp, within, type Fault, type Result, type Terms } from '../fault.ts'
+import { attemptsIn, countOutcomes, failedAmong, figuresOf, inSeconds, median, recoveredIn, since, whole } from '../figures.ts'
+import { startRun } from '../run.ts'
+import type { Stage } from '../stage.ts'
+
+/** What the provider does, and with which share of its calls. */
+const variants: Record<string, { name: string, share?: number }> = {
+  black_hole: { name: 'black_hole' },
+  slow: { name: 'slow' },
+  half_errors: { name: 'errors_500', share: 0.5 },
+  resets: { name: 'resets' },
+  garbage_json: { name: 'garbage_json' },
+  wrong_iss_token: { name: 'wrong_iss_token' },
+  wrong_nonce: { name: 'wrong_nonce' },
+  body_50mb: { name: 'body_50mb' }
+}
+
+const leadMs = 3000
+const opensWithin = 10
+const closesWithin = 30
+
+/** F10: one provider fails in one way after another. */
+export const providerFails: Fault = {
+  about: 'one provider fails, the others serve on',
+  variants: Object.keys(variants),
+  async run (terms) {
+    const wanted = Object.keys(variants).filter(variant => isWanted(terms, variant))
+    // before, among and after the others, so that a machine that is busier by and by is seen in all of them
+    const quietBefore = [0, Math.ceil(wanted.length / 2), wanted.length]
+    const quiet: Quiet[] = []
+    const measured: Measured[] = []
+    let stage = await terms.newStage()
+    await warmUp(stage, terms)
+    for (let i = 0; i <= wanted.length; i++) {
+      for (const place of quietBefore) {
+        if (place !== i) continue
+        terms.say('F10 without a fault')
+        quiet.push(await withoutFault(stage, terms))
+      }
+      const variant = wanted[i]
+      if (variant === undefined) continue
+      terms.say(`F10 ${variant}`)
+      const one = await withFault(stage, variant, terms)
+      measured.push(one)
+      if (one.isWellAgain) continue
+      stage = await terms.newStage()
+      await warmUp(stage, terms)
+    }
+    return measured.map(one => besideQuiet(one, quiet))
+  }
+}
+
+/** How long logins at the others take when nobody fails. */
+interface Quiet { p50Ms: number, p99Ms: number }
+
+async function withoutFault (stage: Stage, { rate, seconds }: Pick<Terms, 'rate' | 'seconds'>): Promise<Quiet> {
+  const run = startRun(stage, { rate })
+  await pause(leadMs)
+  const from = run.clock()
+  await pause(seconds * 1000)
+  const to = run.clock()
+  const { history } = await run.end()
+  const { p50Ms = Infinity, p99Ms = Infinity } = figuresOf(history, { from, to, providers: othersOf(stage) })
+  return { p50Ms, p99Ms }
+}
+
+const sickOf = ({ providers }: Stage) => providers[0]!
+const othersOf = ({ providers }: Stage) => providers.slice(1).map(({ id }) => id)
+
+interface Measured { result: Result, p99Ms: number | undefined, isWellAgain: boolean }
+
+/** One variant under load: what it did to the others, and how the gateway took it. */
+export async function withFault (stage: Stage, variant: string, { rate, seconds }: Pick<Terms, 'rate' | 'seconds'>): Promise<Measured> {
+  const { name, share } = variants[variant]!
+  const sick = sickOf(stage)
+  const run = startRun(stage, { rate })
+  const { watch } = run
+  await pause(leadMs)
+
+  const from = run.clock()
+  await sick.misbehave(name, share)
+  await run.until(() => watch.openAt(sick.id, from) !== undefined, seconds)
+  const countsOpen = await sick.counts()
+  await pause(Math.max(0, from + seconds * 1000 - run.clock()))
+  const to = run.clock()
+  const countsEnd = await sick.counts()
+  const [openAt, shownAt] = [watch.openAt(sick.id, from), watch.shownAt(sick.id, from)]
+  await sick.recover()
+  const isWellAgain = await run.until(() => watch.closedAt(sick.id, to) !== undefined, closesWithin * 2)
+  await pause(leadMs)
+  const end = run.clock()
+  const closedAt = watch.closedAt(sick.id, to)
+  const ended = await run.end()
+
+  const { history } = ended
+  const others = figuresOf(history, { from, to, providers: othersOf(stage) })
+  const failed = failedAmong(attemptsIn(history, { from, to: end, providers: othersOf(stage) }))
+  const there = attemptsIn(history, { from, to, providers: [sick.id] })
+  const outcomes = countOutcomes(there)
+  const reached = (endpoints: string[]) => openAt === undefined ? undefined : endpoints.reduce((sum, endpoint) => sum + (countsEnd[endpoint] ?? 0) - (countsOpen[endpoint] ?? 0), 0)
+  const firstSuccess = history.attempts.filter(({ provider, outcome, startedAt }) => provider === sick.id && outcome === 'success' && startedAt >= to).map(({ endedAt }) => endedAt!).sort((a, b) => a - b)[0]
+
+  const result: Result = {
+    fault: 'F10',
+    variant,
+    figures: {
+      'logins at the others': others.attempted,
+      'of them failed': failed.length,
+      'recovered by a click': others.recovered,
+      'longest gap without a success, s': inSeconds(others.longestGapMs),
+      'longest login, s': inSeconds(others.longestLoginMs),
+      'p50, ms': whole(others.p50Ms),
+      'p99, ms': whole(others.p99Ms),
+      'logins at this provider': there.length,
+      'of them well': outcomes.success ?? 0,
+      'recovered at another': outcomes.recovered ?? 0,
+      'told on the chooser': outcomes.told ?? 0,
+      'ended otherwise': there.length - (outcomes.success ?? 0) - (outcomes.recovered ?? 0) - (outcomes.told ?? 0) - (outcomes.raced ?? 0),
+      'open on the first replica after, s': since(watch.firstOpenAt(sick.id, from), from),
+      'open on every replica after, s': since(openAt, from),
+      'on every chooser after, s': since(shownAt, from),
+      'sent there untold since': shownAt === undefined ? undefined : history.attempts.flatMap(({ sent }) => sent).filter(({ at, provider }) => provider === sick.id && at > shownAt && at < to).length,
+      'calls while open: citizens': reached(['authorize']),
+      'calls while open: callbacks': reached(['token', 'userinfo']),
+      'calls while open: probes': reached(['discovery', 'jwks', 'status']),
+      'closed after, s': since(closedAt, to),
+      'first success there after, s': since(firstSuccess, to),
+      'logins tried again': ended.replayed
+    },
+    criteria: [
+      none('logins at the others that failed', failed.length),
+      within('open on every replica', opensWithin, since(openAt, from)),
+      { what: 'shown on every chooser', measured: shownAt === undefined ? 'no' : 'yes', passed: shownAt !== undefined },
+      within('closed', closesWithin, since(closedAt, to)),
+      ...always(ended)
+    ],
+    violations: ended.violations,
+    changes: watch.changes(sick.id, from),
+    failed,
+    recovered: recoveredIn(ended.history)
+  }
+  return { result, p99Ms: others.p99Ms, isWellAgain }
+}
+
+/** The same, compared with runs without the fault: within 5 % of them, or no farther off than they are from each other. */
+function besideQuiet ({ result, p99Ms = Infinity }: Measured, quiet: readonly Quiet[]): Result {
+  const p99s = quiet.map(({ p99Ms }) => p99Ms)
+  const most = median(p99s)! + Math.max(median(p99s)! * 0.05, Math.max(...p99s) - Math.min(...p99s))
+  return {
+    ...result,
+    figures: { ...result.figures, 'p50 without the fault, ms': spread(quiet.map(({ p50Ms }) => p50Ms)), 'p99 without the fault, ms': spread(p99s) },
+    criteria: [...result.criteria, { what: `p99 of the others at most ${whole(most)} ms`, measured: `${whole(p99Ms)} ms`, passed: p99Ms <= most }]
+  }
+}
+
+const spread = (values: readonly number[]) => `${whole(Math.min(...values))}–${whole(Math.max(...values))}`

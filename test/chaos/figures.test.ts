@@ -1,0 +1,81 @@
+import t from 'tap'
+import { failedAmong, figuresOf, percentile } from './figures.ts'
+import { createHistory, type Outcome, type Purpose } from './history.ts'
+import { readObservations, type Observation } from './observations.ts'
+import { readChooser, readConsent } from './pages.ts'
+import { chooserPage, type ProviderCard } from '../../src/pages/chooser.ts'
+import { consentPage } from '../../src/pages/consent.ts'
+import { reportOf, summarize } from './report.ts'
+
+t.test('a percentile is a value that was measured', async t => {
+  const values = Array.from({ length: 100 }, (_, i) => 100 - i)
+  t.equal(percentile(values, 0.5), 50)
+  t.equal(percentile(values, 0.99), 99)
+  t.equal(percentile(values, 1), 100)
+  t.equal(percentile([7], 0.99), 7)
+  t.equal(percentile([], 0.99), undefined)
+})
+
+t.test('a window counts the logins that began in it at its providers, and times the plain ones that went well', async t => {
+  const history = createHistory()
+  const rows: Array<[at: number, provider: string, purpose: Purpose, outcome: Outcome, ms: number]> = [
+    [100, 'here', 'plain', 'success', 10], [200, 'here', 'plain', 'success', 30], [300, 'here', 'wrong_first', 'success', 500], [350, 'here', 'race', 'raced', 400],
+    [400, 'here', 'plain', 'recovered', 900], [500, 'here', 'plain', 'told', 5], [600, 'here', 'plain', 'stuck', 2000], [700, 'here', 'plain', 'returned', 5], [800, 'here', 'plain', 'failed', 5],
+    [450, 'elsewhere', 'plain', 'failed', 5], [50, 'here', 'plain', 'failed', 5], [1000, 'here', 'plain', 'failed', 5]
+  ]
+  for (const [n, [startedAt, provider, purpose, outcome, ms]] of rows.entries()) {
+    history.attempts.push({ n, purpose, client: 'allow', provider, citizen: 'c', given_name: 'C', nonce: 'n', startedAt, endedAt: startedAt + ms, outcome, notices: [], sent: [] })
+  }
+  const figures = figuresOf(history, { from: 100, to: 1000, providers: ['here'] })
+  t.same(figures, { attempted: 9, failed: 4, recovered: 1, longestGapMs: 520, longestLoginMs: 2000, p50Ms: 10, p99Ms: 30 })
+  t.same(failedAmong(history.attempts).length, 7)
+})
+
+t.test('a breaker is open when the last replica shows it, by its metrics or its chooser, and closed when none shows it any more', async t => {
+  const see = (at: number, replica: string, state: string | undefined, marked: boolean): Observation =>
+    ({ at, replica, breakers: state === undefined ? {} : { vitalys: state }, down: marked ? ['vitalys'] : [], isNoneOpen: marked, explainsNone: marked })
+  const seen = [
+    see(1, 'one', 'closed', false), see(2, 'two', 'closed', false), see(11, 'one', 'open', false), see(12, 'two', 'closed', false), see(21, 'one', 'open', true), see(22, 'two', undefined, true),
+    see(31, 'one', 'half_open', false), see(32, 'two', 'closed', false), see(41, 'one', 'closed', false), see(42, 'two', 'open', true), see(51, 'one', 'closed', false)
+  ]
+  const { firstOpenAt, openAt, shownAt, noneAt, closedAt } = readObservations(seen, ['one', 'two'])
+  t.equal(firstOpenAt('vitalys', 0), 11)
+  t.equal(firstOpenAt('nobody', 0), undefined)
+  t.equal(openAt('vitalys', 0), 22)
+  t.equal(openAt('vitalys', 30), 42)
+  t.equal(openAt('nobody', 0), undefined)
+  t.equal(shownAt('vitalys', 0), 22)
+  t.equal(shownAt('vitalys', 30), undefined)
+  t.equal(noneAt(0), 22)
+  t.equal(closedAt('vitalys', 30), undefined, 'one replica is open still')
+  seen.push(see(52, 'two', 'closed', false))
+  t.equal(closedAt('vitalys', 30), 52)
+  t.equal(closedAt('nobody', 10), 12)
+})
+
+t.test('pages are read as the gateway writes them', async t => {
+  const context = { language: 'fr', base: '', stylesheet: '/s.css', mark: '/m.svg' } as const
+  const card = (id: string, state: ProviderCard['state']): ProviderCard => ({ id, title: id, href: `/login/${id}?login=l&client=c`, state })
+  const data = { client: { title: 'Service' }, againHref: '/choose', returnHref: '/leave?login=the-login&client=c' }
+  const chooser = readChooser(chooserPage(context, { ...data, providers: [card('a', 'up'), card('b', 'down'), card('c', 'maintenance'), card('d', 'beta'), card('e', 'slow'), card('f', 'not_allowed')], notice: { code: 'provider_unavailable' } }))
+  t.match(chooser, { login: 'the-login', notice: 'provider_unavailable', explainsNone: false })
+  t.same([...chooser!.cards].map(([id, { state }]) => `${id} ${state}`), ['a open', 'b down', 'c closed', 'd open', 'e open', 'f closed'])
+  t.equal(chooser!.cards.get('a')!.href, '/login/a?login=l&client=c')
+  t.match(readChooser(chooserPage(context, { ...data, providers: [card('a', 'down')] })), { notice: undefined, explainsNone: true })
+
+  const consent = consentPage(context, { client: { title: 'Service' }, provider: { title: 'a' }, claims: {}, anonymous: false, consentRequired: false, missingConsent: false, login: 'l', client_id: 'c', chooseHref: '/choose' })
+  t.same({ ...readConsent(consent), fields: String(readConsent(consent)!.fields) }, { action: '/consent', fields: 'login=l&client=c&decision=continue' })
+  t.equal(readChooser(consent), undefined)
+  t.equal(readConsent('<form action="/session/end">'), undefined)
+})
+
+t.test('several passes are told as minimum, median and maximum, and one that does not pass is not outvoted', async t => {
+  const pass = (seconds: number | undefined, passed: boolean) => ({ fault: 'F10', variant: 'slow', figures: { 'open after, s': seconds, failed: 0 }, criteria: [{ what: 'open within 10 s', measured: `${seconds} s`, passed }], violations: [], failed: [], recovered: [] })
+  const [summary] = summarize([pass(3, true), pass(12, false), pass(4, true)])
+  t.match(summary, { passed: false, figures: { 'open after, s': '3 / 4 / 12', failed: '0 / 0 / 0' }, criteria: [{ passed: false, measured: '3 s, 12 s, 4 s' }] })
+  t.match(summarize([pass(3, true), pass(undefined, true)])[0]!.figures, { 'open after, s': '3, –' })
+  const report = reportOf([summary!], () => 'what it is')
+  t.match(report, /^F10: what it is\n/)
+  t.match(report, /open after, s +3 \/ 4 \/ 12/)
+  t.match(report, /what did not hold\n +slow +open within 10 s +measured 3 s, 12 s, 4 s/)
+})

@@ -1,0 +1,107 @@
+/** What one run left behind, for the checker to read. Times are milliseconds since the run began. */
+export interface History {
+  attempts: Attempt[]
+  requests: Call[]
+  redemptions: Redemption[]
+  uses: Use[]
+  endings: Ending[]
+  events: TokenEvent[]
+}
+
+/**
+ * How an attempt ended: `success`; `recovered`, by another provider after one offered click; `told` on the chooser that the provider is down, and not sent;
+ * `returned` to the chooser, or `stuck` at the provider, and no further; `raced` on purpose, see `Purpose`; `failed` for all else.
+ */
+export type Outcome = 'success' | 'recovered' | 'told' | 'returned' | 'stuck' | 'raced' | 'failed'
+
+/** `plain`; `wrong_first`: another client, and a wrong verifier, try the code before its client does; `race`: its client sends one token request to every replica at once. */
+export type Purpose = 'plain' | 'wrong_first' | 'race'
+
+/** One citizen who tries to enter one client. */
+export interface Attempt {
+  /** its place in the order of arrival */
+  n: number
+  purpose: Purpose
+  client: string
+  /** the provider chosen first */
+  provider: string
+  citizen: string
+  /** what userinfo must say */
+  given_name: string
+  nonce: string
+  startedAt: number
+  endedAt?: number
+  outcome?: Outcome
+  /** where and why it did not end well */
+  why?: string
+  /** the gateway's id of this login, as the last chooser showed it */
+  login?: string
+  /** codes of the banners that were read */
+  notices: string[]
+  /** each time the citizen was sent to a provider; who reads that it is down does not go */
+  sent: Array<{ at: number, provider: string }>
+  code?: string
+  sub?: string
+  sid?: string
+}
+
+/** One HTTP request and what came of it; status 0 is no answer. */
+export interface Call {
+  /** the attempt it belongs to */
+  n?: number | undefined
+  step: string
+  at: number
+  ms: number
+  method: string
+  status: number
+  /** who answered, as the load balancer or the caller knows it */
+  replica?: string | undefined
+  /** why there was no answer */
+  error?: string | undefined
+  /** the OAuth error of a JSON answer, or the code on an error page */
+  failure?: string | undefined
+  /** it says when to come again */
+  retryAfter?: boolean | undefined
+}
+
+/** One token request for a code. */
+export interface Redemption {
+  n: number
+  code: string
+  /** the client that asks */
+  by: string
+  /** all of the request that matters, so that the same request is known again */
+  request: string
+  at: number
+  endedAt: number
+  replica: string | undefined
+  status: number
+  failure?: string | undefined
+  access_token?: string
+  /** what the ID Token says */
+  sub?: unknown
+  nonce?: unknown
+  sid?: unknown
+}
+
+/** One userinfo request. */
+export interface Use {
+  /** the attempt that the token was given to */
+  n: number
+  access_token: string
+  at: number
+  endedAt: number
+  replica: string | undefined
+  status: number
+  sub?: unknown
+  given_name?: unknown
+}
+
+/** The acknowledged end of a token: nothing that begins later may succeed with it. */
+export interface Ending { n: number, access_token: string, how: 'revocation' | 'logout' | 'replay', at: number }
+
+/** A line that a replica wrote for a set of tokens. */
+export interface TokenEvent { login: string, client_id: string, replica: string }
+
+/** A history in which nothing has happened. */
+export const createHistory = (): History => ({ attempts: [], requests: [], redemptions: [], uses: [], endings: [], events: [] })

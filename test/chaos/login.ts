@@ -1,0 +1,156 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { createJar, type CookieJar } from '../world/browser.ts'
+import type { Answer } from './calls.ts'
+import type { Attempt, Outcome } from './history.ts'
+import { readChooser, readConsent, type Chooser } from './pages.ts'
+import { createService, type Scene, type Service } from './service.ts'
+
+/** A login that ended with tokens: what can be tried with them afterwards. */
+export interface Finished { attempt: Attempt, service: Service, verifier: string, access_token: string, id_token: string, jar: CookieJar }
+
+/** How a way ended. */
+interface End { outcome: Outcome, why?: string, tokens?: Pick<Finished, 'access_token' | 'id_token'> }
+
+/** What the service remembers of a login while its citizen is away. */
+interface Asked { attempt: Attempt, service: Service, verifier: string, state: string }
+
+/** How long a citizen looks at a provider's blank page before going back. */
+const providerPatienceMs = 15_000
+const longestWay = 20
+
+/** One citizen's whole way, from the service and back to it, as a browser and the service go it; the attempt is told how it ended. */
+export async function logIn (scene: Scene, attempt: Attempt): Promise<Finished | undefined> {
+  const { stage: { clients }, clock } = scene
+  const service = createService(scene, clients.find(({ client_id }) => client_id === attempt.client)!)
+  const asked = { attempt, service, verifier: random(), state: random() }
+  const jar = createJar()
+  const { outcome, why, tokens } = await walk(scene, asked, jar).catch((error): End => ({ outcome: 'failed', why: `the driver: ${error}` }))
+  attempt.outcome = outcome
+  if (why !== undefined) attempt.why = why
+  attempt.endedAt = clock()
+  return tokens && { attempt, service, verifier: asked.verifier, jar, ...tokens }
+}
+
+/** From page to page, as a citizen reads them. Where a provider fails on the way, another one that is offered is chosen, once. */
+async function walk (scene: Scene, asked: Asked, jar: CookieJar): Promise<End> {
+  const { stage: { issuer }, clock } = scene
+  const { attempt, service } = asked
+  const visit = visitor(scene, attempt, jar)
+  const entrance = service.authorizationUrl({ state: asked.state, nonce: attempt.nonce, code_challenge: createHash('sha256').update(asked.verifier).digest('base64url') })
+  let choice = attempt.provider
+  let detour: 'returned' | 'stuck' | undefined
+  let answer = await visit('authorize', entrance)
+
+  for (let steps = 0; steps < longestWay; steps++) {
+    const onward = locationOf(answer)
+    if (onward?.startsWith(service.redirect_uri)) {
+      const end = await comeBack(scene, asked, new URL(onward).searchParams)
+      return end.outcome === 'success' && detour !== undefined ? { ...end, outcome: 'recovered' } : end
+    }
+    if (onward?.startsWith(issuer)) {
+      answer = await visit(stepOf(onward), onward)
+      continue
+    }
+    if (onward !== undefined) {
+      attempt.sent.push({ at: clock(), provider: choice })
+      answer = await visit('provider', `${onward}&citizen=${attempt.citizen}`)
+      if (locationOf(answer) !== undefined) continue
+      if (detour !== undefined) return { outcome: detour, why: `stuck at ${choice}, too: ${reasonOf(answer)}` }
+      detour = 'stuck'
+      attempt.why = `stuck at ${choice}: ${reasonOf(answer)}`
+      answer = await visit('back', entrance)
+      continue
+    }
+
+    const page = answer.status === 200 ? answer.text : ''
+    const consent = readConsent(page)
+    if (consent !== undefined) {
+      answer = await visit('agree', new URL(consent.action, answer.url), consent.fields)
+      continue
+    }
+    const chooser = readChooser(page)
+    if (chooser === undefined) return { outcome: 'failed', why: `${stepOf(answer.url)}: ${reasonOf(answer)}` }
+    attempt.login = chooser.login
+    if (chooser.notice !== undefined) {
+      attempt.notices.push(chooser.notice)
+      if (detour !== undefined) return { outcome: detour, why: `returned again: ${attempt.notices.join(' ')}` }
+      detour = 'returned'
+    }
+    if (detour === undefined && chooser.cards.get(choice)?.state === 'down') return { outcome: 'told' }
+    if (detour !== undefined) {
+      const other = anotherThan(choice, chooser)
+      if (other === undefined) return { outcome: detour, why: 'no other provider to choose' }
+      choice = other
+    }
+    const link = chooser.cards.get(choice)?.href
+    if (link === undefined) return { outcome: 'failed', why: `${choice} cannot be chosen` }
+    answer = await visit('login', new URL(link, answer.url))
+  }
+  return { outcome: 'failed', why: `sent on ${longestWay} times` }
+}
+
+/** What a browser does at one address, or with one form. */
+const visitor = ({ call }: Scene, { n }: Attempt, jar: CookieJar) => async (step: string, address: string | URL, form?: URLSearchParams) => {
+  const url = new URL(address)
+  const method = form === undefined ? 'GET' : 'POST'
+  const answer = await call(step, url, {
+    method,
+    n,
+    headers: {
+      accept: 'text/html',
+      'accept-language': 'fr',
+      cookie: jar.header(url, method, false),
+      ...(form === undefined ? {} : { origin: url.origin, 'sec-fetch-site': 'same-origin' })
+    },
+    ...(form === undefined ? {} : { body: form }),
+    ...(step === 'provider' ? { patienceMs: providerPatienceMs } : {})
+  })
+  jar.keep(url, answer.headers['set-cookie'])
+  return answer
+}
+
+const random = () => randomBytes(32).toString('base64url')
+const anotherThan = (choice: string, { cards }: Chooser) => [...cards].find(([id, { state }]) => id !== choice && state === 'open')?.[0]
+const locationOf = ({ status, headers: { location }, url }: Answer) => status >= 300 && status < 400 && typeof location === 'string' ? new URL(location, url).href : undefined
+const stepOf = (address: string) => new URL(address).pathname.split('/')[1]!
+const reasonOf = ({ status, failure, error = '' }: Pick<Answer, 'status' | 'failure' | 'error'>) => status === 0 ? error : `${status} ${failure ?? ''}`.trim()
+
+/** What the service makes of what the browser brings back. */
+async function comeBack (scene: Scene, asked: Asked, parameters: URLSearchParams): Promise<End> {
+  const { attempt, service, verifier, state } = asked
+  const { n, purpose, nonce, given_name } = attempt
+  const failed = (why: string): End => ({ outcome: 'failed', why })
+  if (parameters.get('state') !== state) return failed('another state came back')
+  if (parameters.get('iss') !== scene.stage.issuer) return failed('another iss came back')
+  const code = parameters.get('code')
+  if (code === null) return failed(`the service was told ${parameters.get('error')}`)
+
+  attempt.code = code
+  if (purpose === 'race') return race(scene, asked, code)
+  if (purpose === 'wrong_first') await tryWrongly(scene, asked, code)
+  const answer = await service.redeem({ n, code, verifier })
+  if (answer.tokens === undefined) return failed(`token: ${reasonOf(answer)}`)
+  const claims = await service.verify(answer.tokens.id_token, nonce)
+  if ('fault' in claims) return failed(`ID Token: ${claims.fault}`)
+  attempt.sub = claims.sub
+  attempt.sid = claims.sid
+  const userinfo = await service.ask({ n, access_token: answer.tokens.access_token })
+  if (userinfo.status !== 200) return failed(`userinfo: ${reasonOf(userinfo)}`)
+  if (userinfo.claims['sub'] !== claims.sub || userinfo.claims['given_name'] !== given_name) return failed('userinfo speaks of somebody else')
+  return { outcome: 'success', tokens: answer.tokens }
+}
+
+/** One token request at every replica at once: one of them gives tokens, which the others' refusal ends. */
+async function race ({ stage: { replicas } }: Scene, { attempt: { n }, service, verifier }: Asked, code: string): Promise<End> {
+  const answers = await Promise.all(replicas.map(replica => service.redeem({ n, code, verifier, replica })))
+  const given = answers.filter(({ tokens }) => tokens !== undefined)
+  return given.length === 1 ? { outcome: 'raced' } : { outcome: 'failed', why: `a race gave ${given.length} sets of tokens: ${answers.map(reasonOf).join(', ')}` }
+}
+
+/** Before its client does, another client asks with the code, and somebody who does not have the verifier. */
+async function tryWrongly (scene: Scene, { attempt: { n }, service, verifier }: Asked, code: string) {
+  const { clients, replicas } = scene.stage
+  const stranger = createService(scene, clients.find(({ client_id }) => client_id !== service.client_id)!)
+  await stranger.redeem({ n, code, verifier, redirect_uri: service.redirect_uri, replica: replicas[0]! })
+  await service.redeem({ n, code, verifier: random(), replica: replicas.at(-1)! })
+}

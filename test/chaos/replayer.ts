@@ -1,0 +1,80 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Finished } from './login.ts'
+import { createService, type Scene } from './service.ts'
+
+/** Logins that wait to be tried again; beyond, the oldest are left out, and counted. */
+const longestQueue = 2000
+const workers = 2
+
+/** What becomes of a token before it is tried again, in turn. */
+const endings = ['revocation', undefined, 'logout', undefined] as const
+
+/**
+ * Tries again what was done: a token is revoked, or its session ended, or neither, and then used at every replica; its code is replayed at every replica, by its own
+ * client and by another; and in the end its token is used once more. When the load is over every code is replayed again.
+ */
+export function startReplayer (scene: Scene) {
+  const { stage: { replicas, clients }, history, call } = scene
+  const queue: Finished[] = []
+  const done: Finished[] = []
+  const figures = { tried: 0, leftOut: 0, lostTokens: 0 }
+  const over = new AbortController()
+  const working = Promise.all(Array.from({ length: workers }, async () => {
+    while (!over.signal.aborted || queue.length > 0) {
+      const finished = queue.shift()
+      if (finished === undefined) await pause(20)
+      else await tryAgain(finished)
+    }
+  }))
+
+  async function tryAgain (finished: Finished) {
+    const { attempt, service, access_token } = finished
+    figures.tried++
+    const how = endings[attempt.n % endings.length]
+    if (how === 'revocation') await service.revoke(attempt, access_token)
+    if (how === 'logout') await logOut(finished)
+    const isEnded = history.endings.some(ending => ending.access_token === access_token)
+    const statuses = await useEverywhere(finished)
+    if (!isEnded) figures.lostTokens += statuses.filter(status => status === 401).length
+    await replayEverywhere(finished)
+    await useEverywhere(finished)
+    done.push(finished)
+  }
+
+  const useEverywhere = ({ attempt: { n }, service, access_token }: Finished) =>
+    Promise.all(replicas.map(async replica => (await service.ask({ n, access_token, replica })).status))
+
+  async function replayEverywhere ({ attempt: { n, code }, service, verifier, access_token }: Finished) {
+    for (const replica of replicas) {
+      for (const client of clients) {
+        const { failure, endedAt } = await createService(scene, client).redeem({ n, code: code!, verifier, redirect_uri: service.redirect_uri, replica })
+        // a second use by its own client ends what the first gave (RFC 6749 §4.1.2)
+        if (client.client_id === service.client_id && failure === 'invalid_grant') history.endings.push({ n, access_token, how: 'replay', at: endedAt })
+      }
+    }
+  }
+
+  async function logOut ({ attempt: { n }, service, id_token, access_token, jar }: Finished) {
+    const url = new URL(service.logoutUrl(id_token))
+    const { status, endedAt } = await call('logout', url, { n, headers: { accept: 'text/html', cookie: jar.header(url, 'GET', true) } })
+    if (status === 303) history.endings.push({ n, access_token, how: 'logout', at: endedAt })
+  }
+
+  return {
+    figures,
+    /** A login that ended with tokens. */
+    add (finished: Finished) {
+      queue.push(finished)
+      if (queue.length <= longestQueue) return
+      queue.shift()
+      figures.leftOut++
+    },
+    /** Waits until every login was tried again, and replays every code once more. */
+    async end () {
+      over.abort()
+      await working
+      const again = done.values()
+      await Promise.all(Array.from({ length: workers }, async () => { for (const finished of again) await replayEverywhere(finished) }))
+    }
+  }
+}

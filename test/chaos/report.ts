@@ -1,0 +1,57 @@
+import type { Result } from './fault.ts'
+import { median } from './figures.ts'
+import { table } from '../world/world.ts'
+
+/** One variant over all passes. */
+export interface Summary {
+  fault: string
+  variant: string
+  passed: boolean
+  figures: Record<string, string>
+  criteria: Array<{ what: string, measured: string, passed: boolean }>
+  violations: number
+}
+
+/** What all passes say together: of numbers the smallest, the one in the middle and the largest; a criterion holds when it did each time. */
+export function summarize (results: readonly Result[]): Summary[] {
+  return [...Map.groupBy(results, ({ fault, variant }) => `${fault} ${variant}`).values()].map((passes): Summary => {
+    const { fault, variant } = passes[0]!
+    const names = [...new Set(passes.flatMap(({ figures }) => Object.keys(figures)))]
+    const criteria = [...Map.groupBy(passes.flatMap(({ criteria }) => criteria), ({ what }) => what)].map(([what, same]) => ({
+      what,
+      measured: [...new Set(same.map(({ measured }) => measured))].join(', '),
+      passed: same.every(({ passed }) => passed)
+    }))
+    return {
+      fault,
+      variant,
+      passed: criteria.every(({ passed }) => passed),
+      figures: Object.fromEntries(names.map(name => [name, together(passes.map(({ figures }) => figures[name]))])),
+      criteria,
+      violations: passes.reduce((sum, { violations }) => sum + violations.length, 0)
+    }
+  })
+}
+
+const absent = '–'
+
+function together (values: ReadonlyArray<number | string | undefined>) {
+  const numbers = values.filter(value => typeof value === 'number')
+  if (values.length === 1 || numbers.length < values.length) return [...new Set(values.map(value => String(value ?? absent)))].join(', ')
+  return [Math.min(...numbers), median(numbers), Math.max(...numbers)].join(' / ')
+}
+
+/** The summaries as text: for each fault what was measured, a column each variant, and what did not hold. */
+export function reportOf (summaries: readonly Summary[], about: (fault: string) => string): string {
+  return [...Map.groupBy(summaries, ({ fault }) => fault)].map(([fault, variants]) => {
+    const names = [...new Set(variants.flatMap(({ figures }) => Object.keys(figures)))]
+    const rows = [
+      ['', ...variants.map(({ variant }) => variant)],
+      ...names.map(name => [name, ...variants.map(({ figures }) => figures[name] ?? absent)]),
+      ['invariants broken', ...variants.map(({ violations }) => String(violations))],
+      ['passes', ...variants.map(({ passed }) => passed ? 'yes' : 'NO')]
+    ]
+    const unmet = variants.flatMap(({ variant, criteria }) => criteria.filter(({ passed }) => !passed).map(({ what, measured }) => [variant, what, `measured ${measured}`]))
+    return table(`${fault}: ${about(fault)}`, rows) + (unmet.length === 0 ? '' : `\n${table(`${fault}: what did not hold`, unmet)}`)
+  }).join('\n')
+}

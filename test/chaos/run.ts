@@ -1,0 +1,71 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { createCaller } from './calls.ts'
+import { check, type Violation } from './checker.ts'
+import { startDriver } from './driver.ts'
+import { createHistory, type History } from './history.ts'
+import { startReplayer } from './replayer.ts'
+import type { Stage } from './stage.ts'
+import { startWatch, type Watch } from './watch.ts'
+
+/** Load on a stage, from its first login until it is ended. */
+export interface Run {
+  history: History
+  watch: Watch
+  /** milliseconds since it began */
+  clock (): number
+  /** Waits for something, at most so long; whether it came. */
+  until (isTrue: () => boolean | Promise<boolean>, seconds: number): Promise<boolean>
+  /** Ends the load, tries every code again, and says what the checker finds. */
+  end (): Promise<Ended>
+}
+
+export interface Ended { history: History, violations: Violation[], replayed: number, lostTokens: number, /** logins that could not begin or be replayed, since something did not keep up */ leftOut: number, mostLateMs: number }
+
+const settleMs = 5000
+
+/** Starts logins at this rate, what tries them again, and the watch over every replica. */
+export function startRun (stage: Stage, { rate }: { rate: number }): Run {
+  const history = createHistory()
+  const began = performance.now()
+  const clock = () => Math.round((performance.now() - began) * 100) / 100
+  const { call, close } = createCaller(history, clock)
+  const scene = { stage, history, call, clock }
+  const eventsBefore = stage.replicas.map(({ events }) => events.length)
+  const watch = startWatch(scene)
+  const replayer = startReplayer(scene)
+  const driver = startDriver(scene, { rate, onFinished: replayer.add })
+
+  const until = async (isTrue: () => boolean | Promise<boolean>, seconds: number) => {
+    const end = clock() + seconds * 1000
+    while (!await isTrue()) {
+      if (clock() > end) return false
+      await pause(50)
+    }
+    return true
+  }
+  const events = () => stage.replicas.flatMap(({ events }, i) => events.slice(eventsBefore[i]))
+
+  return {
+    history,
+    watch,
+    clock,
+    until,
+    async end () {
+      await driver.end()
+      await replayer.end()
+      await watch.end()
+      await close()
+      const given = history.redemptions.filter(({ status }) => status === 200).length
+      await until(() => events().length >= given, settleMs / 1000)      // replicas write behind the requests' backs
+      history.events.push(...events())
+      return {
+        history,
+        violations: check(history),
+        replayed: replayer.figures.tried,
+        lostTokens: replayer.figures.lostTokens,
+        leftOut: driver.figures.leftOut + replayer.figures.leftOut,
+        mostLateMs: driver.figures.mostLateMs
+      }
+    }
+  }
+}

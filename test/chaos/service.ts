@@ -1,0 +1,105 @@
+import { createLocalJWKSet, jwtVerify } from 'jose'
+import { createHash } from 'node:crypto'
+import { parsed, type Caller } from './calls.ts'
+import type { Attempt, History } from './history.ts'
+import type { Client, Replica, Stage } from './stage.ts'
+
+/** Where logins happen, and what writes them down. */
+export interface Scene { stage: Stage, history: History, call: Caller, clock: () => number }
+
+interface RedeemOptions {
+  n: number
+  code: string
+  verifier: string
+  redirect_uri?: string
+  /** the replica that is asked, past the load balancer */
+  replica?: Replica
+}
+
+export type Service = ReturnType<typeof createService>
+
+/** A client's server: what it asks the gateway, each answer written into the history. */
+export function createService ({ stage: { issuer }, history, call }: Scene, { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method }: Client) {
+  const byHeader = method === 'client_secret_basic'
+  const headers: Record<string, string> = byHeader ? { authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString('base64')}` } : {}
+  const at = (path: string, replica?: Replica) => `${replica?.url ?? issuer}${path}`
+  const named = (replica?: Replica) => replica === undefined ? {} : { replica: replica.name }
+
+  /** A form by which this client proves itself. */
+  const post = (step: string, path: string, fields: Record<string, string>, n: number, replica?: Replica) =>
+    call(step, at(path, replica), { method: 'POST', n, ...named(replica), headers, body: new URLSearchParams({ ...fields, ...(byHeader ? {} : { client_id, client_secret }) }) })
+
+  return {
+    client_id,
+    redirect_uri,
+
+    authorizationUrl: (parameters: { state: string, nonce: string, code_challenge: string }) =>
+      `${issuer}/authorize?${new URLSearchParams({ client_id, redirect_uri, response_type: 'code', scope: 'openid given_name', acr_values: 'eidas1', code_challenge_method: 'S256', ...parameters })}`,
+
+    /** Asks for tokens with a code (OpenID Connect Core §3.1.3). */
+    async redeem ({ n, code, verifier, redirect_uri: address = redirect_uri, replica }: RedeemOptions) {
+      const fields = { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: address }
+      const answer = await post(replica === undefined ? 'token' : 'replay', '/token', fields, n, replica)
+      const tokens = answer.status === 200 ? tokensIn(answer.text) : undefined
+      const { sub, nonce, sid } = claimsWithin(tokens?.id_token ?? '')
+      history.redemptions.push({
+        n,
+        code,
+        by: client_id,
+        request: createHash('sha256').update(JSON.stringify(fields)).digest('base64url'),
+        at: answer.at,
+        endedAt: answer.endedAt,
+        replica: answer.replica,
+        status: answer.status,
+        ...(answer.failure === undefined ? {} : { failure: answer.failure }),
+        ...(tokens === undefined ? {} : { access_token: tokens.access_token, sub, nonce, sid })
+      })
+      return { ...answer, tokens }
+    },
+
+    /** What an ID Token says of the citizen, or what is wrong with it (OpenID Connect Core §3.1.3.7). */
+    async verify (id_token: string, nonce: string): Promise<{ sub: string, sid: string } | { fault: string }> {
+      try {
+        const keys = publishedKeys.get(call) ?? await fetchKeys()
+        const { payload } = await jwtVerify(id_token, keys, { issuer, audience: client_id, algorithms: ['ES256'], requiredClaims: ['sub', 'sid', 'exp', 'iat', 'acr'] })
+        return payload['nonce'] === nonce ? { sub: payload.sub!, sid: String(payload['sid']) } : { fault: 'another nonce' }
+      } catch (error) {
+        return { fault: String(error) }
+      }
+    },
+
+    /** Asks who the citizen is (OpenID Connect Core §5.3). */
+    async ask ({ n, access_token, replica }: { n: number, access_token: string, replica?: Replica }) {
+      const answer = await call(replica === undefined ? 'userinfo' : 'use', at('/userinfo', replica), { n, ...named(replica), headers: { authorization: `Bearer ${access_token}` } })
+      const claims = answer.status === 200 ? parsed(answer.text) ?? {} : {}
+      history.uses.push({ n, access_token, at: answer.at, endedAt: answer.endedAt, replica: answer.replica, status: answer.status, sub: claims['sub'], given_name: claims['given_name'] })
+      return { ...answer, claims }
+    },
+
+    /** Ends a token (RFC 7009 §2.2); an answer of 200 is its acknowledgement. */
+    async revoke ({ n }: Attempt, access_token: string) {
+      const { status, endedAt } = await post('revocation', '/revocation', { token: access_token }, n)
+      if (status === 200) history.endings.push({ n, access_token, how: 'revocation', at: endedAt })
+    },
+
+    /** Where a browser ends its session (RP-Initiated Logout §2). */
+    logoutUrl: (id_token: string) => `${issuer}/session/end?${new URLSearchParams({ id_token_hint: id_token, post_logout_redirect_uri })}`
+  }
+
+  async function fetchKeys () {
+    const { text } = await call('jwks', at('/jwks'))
+    const keys = createLocalJWKSet(JSON.parse(text))
+    publishedKeys.set(call, keys)
+    return keys
+  }
+}
+
+/** The gateway's keys, asked for once in a run. */
+const publishedKeys = new WeakMap<Caller, ReturnType<typeof createLocalJWKSet>>()
+
+function tokensIn (text: string) {
+  const { access_token, id_token } = parsed(text) ?? {}
+  return typeof access_token === 'string' && typeof id_token === 'string' ? { access_token, id_token } : undefined
+}
+
+const claimsWithin = (jwt: string) => parsed(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString()) ?? {}
