@@ -109,6 +109,7 @@ const routes: Record<string, (live: Live) => Honest> = {
   'GET /assets/*': live => ({ inPath: [live.asset] }),
   'GET /.well-known/openid-configuration': () => ({}),
   'GET /jwks': () => ({}),
+  'GET /provider-keys': () => ({}),
   'POST /par': live => {
     const { headers, form } = credentials(live, '/par')
     return { form: { ...(live.client_id === 'signing' ? { request: requestObject(live) } : live.asked), ...form }, headers }

@@ -10,6 +10,12 @@ t.test('README lists every failure as it is, and none that is not', async t => {
   t.same(listed, Object.entries(failures).map(([failure, { citizen, error }]) => ({ citizen, failure, error })))
 })
 
+t.test('docs/identity-providers.md lists every failure that a circuit breaker counts, and none that it does not', async t => {
+  const page = readFileSync(new URL('docs/identity-providers.md', root), 'utf8')
+  const listed = [...page.matchAll(/^\| `(provider_\w+)` \| /gm)].map(([, failure]) => failure)
+  t.same(listed, Object.entries(failures).filter(([, row]) => 'outage' in row).map(([failure]) => failure))
+})
+
 t.test('README names commands and files that are there', async t => {
   const { scripts } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8'))
   for (const [, name = ''] of readme.matchAll(/npm run ([\w-]+)/g)) t.ok(scripts[name], name)

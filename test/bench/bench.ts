@@ -9,6 +9,7 @@ import { freePort } from '../support/gateway.ts'
 import { startCluster } from '../support/redis.ts'
 import { createBrowser, logIn } from '../world/browser.ts'
 import { startWorld } from '../world/world.ts'
+import { chainCost } from './chain.ts'
 
 // npm run bench: what one whole login costs the gateway, which runs in a process of its own; the world and the browsers are in this one and are not counted.
 
@@ -17,7 +18,7 @@ const server = fileURLToPath(new URL('../../src/server.ts', import.meta.url))
 const endings: Array<() => unknown> = []
 
 try {
-  const report = { memory: await measure('embedded store', undefined), cluster: await measure('Redis Cluster of three', await startCluster({ teardown: ending => endings.push(ending) }, { primaries: 3 })) }
+  const report = { memory: await measure('embedded store', undefined), cluster: await measure('Redis Cluster of three', await startCluster({ teardown: ending => endings.push(ending) }, { primaries: 3 })), guards: await chainCost() }
   console.log(JSON.stringify({ node: process.version, logins: Number(logins), at: Number(at), ...report }, null, 2))
 } finally {
   for (const end of endings.reverse()) await end()
