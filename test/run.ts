@@ -24,6 +24,8 @@ interface Suite {
 interface Failure { name: string, details: string[] }
 interface Outcome { passed: number, failures: Failure[] }
 
+/** What tap says when a file has ended before its last test was begun; it counts that as passed. */
+const lostTests = /cannot create subtest after parent test ends/
 const root = fileURLToPath(new URL('..', import.meta.url))
 const deadline = Date.now() + 9.5 * 60_000
 const running = new Set<ChildProcess>()
@@ -93,9 +95,6 @@ async function check (name: string, args: string[]): Promise<Outcome> {
   progress(problem === '', name, begin)
   return problem ? { passed: 0, failures: [{ name, details: [output.trim().replaceAll(root, ''), problem] }] } : { passed: 1, failures: [] }
 }
-
-/** What tap says when a file has ended before its last test was begun; it counts that as passed. */
-const lostTests = /cannot create subtest after parent test ends/
 
 async function runTap (args: string[]): Promise<Outcome> {
   const expected = new Set(args.length ? [] : globSync('test/**/*.test.ts', { cwd: root, exclude: path => path.endsWith('node_modules') }))

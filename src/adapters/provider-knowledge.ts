@@ -74,7 +74,7 @@ export function providerKnowledge ({ issuer, endpoints, call, sharing, watch, no
         const record = sealed === undefined ? undefined : sealer!.open('knowledge', name, sealed)?.record
         if (record === undefined) return undefined
         watch.renewed(what, record.at)
-        return { value: record.value as T, ageMs: (now() - record.at) * 1000 }
+        return { value: record.value as T, ageMs: Math.max(0, now() - record.at) * 1000 }
       },
       kept (value: T) {
         const at = now()
