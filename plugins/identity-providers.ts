@@ -39,7 +39,7 @@ export default fp<IdentityProvidersOptions>(async (app, { identityProviders, loo
   const { settings, keys } = app.configuration
   const registrations = () => app.configuration.identityProviders
   const decrypt = decrypter(() => app.configuration.keys.decryption)
-  const sharing = { board: app.noticeboard, sealer: app.sealer, now: app.now }
+  const sharing = { board: app.noticeboard, sealer: app.sealer }
 
   /** From the outside in: no more than so many at a time, measured, behind a breaker, within a budget of time, spoken by OpenID Connect over limited connections. */
   function chainOf (registration: Registration) {
@@ -86,7 +86,7 @@ export default fp<IdentityProvidersOptions>(async (app, { identityProviders, loo
     }
   }
 
-  const hint = providerHints({ ...sharing, issuer: settings.issuer, knows: idp => registrations().has(idp), take: idp => chains.get(idp)?.suspect(), count: app.countHint })
+  const hint = providerHints({ ...sharing, now: app.now, issuer: settings.issuer, knows: idp => registrations().has(idp), take: idp => chains.get(idp)?.suspect(), count: app.countHint })
   const chains = new Map(identityProviders === undefined ? [...registrations()].map(([idp, registration]) => [idp, chainOf(registration)] as const) : [])
   const providers: Map<string, IdentityProvider> = identityProviders ?? chains
 

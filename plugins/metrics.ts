@@ -34,22 +34,20 @@ const secondsOfCalls = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8]
 export default fp(async app => {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
-  const logins = new Counter({
-    name: 'passerelle_logins_total',
-    help: 'Logins that ended: with tokens (success), or by a failure of the citizen, the client, the provider or ours',
-    labelNames: ['outcome', 'failure'],
-    registers: [registry]
-  })
+  const counterOf = (name: string, help: string, labelNames: string[] = []) => new Counter({ name, help, labelNames, registers: [registry] })
+  const gaugeOf = (name: string, help: string, labelNames: string[], collect?: () => void) => new Gauge({ name, help, labelNames, registers: [registry], ...(collect === undefined ? {} : { collect }) })
+  const histogramOf = (name: string, help: string, labelNames: string[]) => new Histogram({ name, help, labelNames, buckets: secondsOfCalls, registers: [registry] })
+
+  const logins = counterOf('passerelle_logins_total', 'Logins that ended: with tokens (success), or by a failure of the citizen, the client, the provider or ours', ['outcome', 'failure'])
   logins.inc({ outcome: 'success', failure: '' }, 0)
   for (const failure of Object.keys(failures) as Failure[]) logins.inc({ outcome: responsibilityFor(failure), failure }, 0)
 
   app.decorate('metricsRegistry', registry)
-  new Gauge({ name: 'passerelle_configuration_info', help: 'The configuration in force, by its hash: replicas that differ are seen', labelNames: ['hash'], registers: [registry] })
-    .set({ hash: app.configuration.hash }, 1)
-  const refused = new Counter({ name: 'passerelle_failures_total', help: 'Every failure that was answered, in a login or not', labelNames: ['failure'], registers: [registry] })
-  const logouts = new Counter({ name: 'passerelle_back_channel_logouts_total', help: 'Clients told of a logout behind the citizen\'s back, by what came of it', labelNames: ['outcome'], registers: [registry] })
+  gaugeOf('passerelle_configuration_info', 'The configuration in force, by its hash: replicas that differ are seen', ['hash']).set({ hash: app.configuration.hash }, 1)
+  const refused = counterOf('passerelle_failures_total', 'Every failure that was answered, in a login or not', ['failure'])
+  const logouts = counterOf('passerelle_back_channel_logouts_total', 'Clients told of a logout behind the citizen\'s back, by what came of it', ['outcome'])
   for (const outcome of deliveries) logouts.inc({ outcome }, 0)
-  const unchecked = new Counter({ name: 'passerelle_unchecked_replays_total', help: 'Client assertions and DPoP proofs accepted while the store could not say whether they had been used', registers: [registry] })
+  const unchecked = counterOf('passerelle_unchecked_replays_total', 'Client assertions and DPoP proofs accepted while the store could not say whether they had been used')
   app.decorate('countBackChannelLogout', outcome => logouts.inc({ outcome }))
   app.decorate('countUncheckedReplay', () => unchecked.inc())
   app.decorate('countLogin', () => logins.inc({ outcome: 'success', failure: '' }))
@@ -58,9 +56,6 @@ export default fp(async app => {
     if (endedLogin) logins.inc({ outcome: responsibilityFor(failure), failure })
   })
 
-  const counterOf = (name: string, help: string, labelNames: string[]) => new Counter({ name, help, labelNames, registers: [registry] })
-  const gaugeOf = (name: string, help: string, labelNames: string[], collect?: () => void) => new Gauge({ name, help, labelNames, registers: [registry], ...(collect === undefined ? {} : { collect }) })
-  const histogramOf = (name: string, help: string, labelNames: string[]) => new Histogram({ name, help, labelNames, buckets: secondsOfCalls, registers: [registry] })
   const provider = {
     calls: counterOf('passerelle_provider_calls_total', 'Calls to an identity provider, by what came of them: answered, refused (400 to 499), or a failure', ['idp', 'leg', 'outcome']),
     callSeconds: histogramOf('passerelle_provider_call_duration_seconds', 'How long calls to an identity provider took', ['idp', 'leg']),
@@ -110,7 +105,7 @@ export default fp(async app => {
     }
   })
   app.decorate('countHint', (idp, way) => provider.hints.inc({ idp, way }))
-  const failing = new Counter({ name: 'passerelle_noticeboard_failures_total', help: 'What replicas can do without and Redis did not do: hints, shared metadata', registers: [registry] })
+  const failing = counterOf('passerelle_noticeboard_failures_total', 'What replicas can do without and Redis did not do: hints, shared metadata')
   app.decorate('countNoticeboardFailure', () => failing.inc())
 
   app.addHook('onClose', async () => registry.clear())

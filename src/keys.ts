@@ -21,14 +21,13 @@ export function makeNextKeys (directory: string, now = Math.floor(Date.now() / 1
     const kid = `${alg.toLowerCase()}-${randomBytes(6).toString('hex')}`
     write(`${kid}.json`, { kid, alg, nbf: present.some(key => key.alg === alg) ? now + leadSeconds : now, ...jwk })
   }
-  const signing = (alg: SigningAlgorithm, { privateKey }: { privateKey: KeyObject }) => next(alg, { use: 'sig', ...privateKey.export({ format: 'jwk' }) })
-  const decryption = (alg: Encryption['alg'], { privateKey }: { privateKey: KeyObject }) => next(alg, { use: 'enc', ...privateKey.export({ format: 'jwk' }) })
-  signing('RS256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
-  signing('PS256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
-  signing('ES256', generateKeyPairSync('ec', { namedCurve: 'P-256' }))
-  signing('EdDSA', generateKeyPairSync('ed25519'))
-  decryption('RSA-OAEP-256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
-  decryption('ECDH-ES', generateKeyPairSync('ec', { namedCurve: 'P-256' }))
+  const pair = (use: 'sig' | 'enc', alg: SigningAlgorithm | Encryption['alg'], { privateKey }: { privateKey: KeyObject }) => next(alg, { use, ...privateKey.export({ format: 'jwk' }) })
+  pair('sig', 'RS256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
+  pair('sig', 'PS256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
+  pair('sig', 'ES256', generateKeyPairSync('ec', { namedCurve: 'P-256' }))
+  pair('sig', 'EdDSA', generateKeyPairSync('ed25519'))
+  pair('enc', 'RSA-OAEP-256', generateKeyPairSync('rsa', { modulusLength: 2048 }))
+  pair('enc', 'ECDH-ES', generateKeyPairSync('ec', { namedCurve: 'P-256' }))
   next('A256GCM', { use: 'enc', kty: 'oct', k: randomBytes(32).toString('base64url') })
   if (!readdirSync(directory).includes('subject.json')) write('subject.json', { kty: 'oct', k: randomBytes(32).toString('base64url') })
   return written

@@ -68,9 +68,7 @@ t.test('in Chromium over https', async t => {
     const page = await context.newPage()
     await page.goto(`${taxes!.url}/login?onward=yes`)
     await page.click('#idp-terramut')
-    await signIn(page, 'marion', 'tournesol')
-    await page.click('#continue')
-    await page.waitForSelector('#greeting')
+    await comeIn(page)
     t.match(new URL(page.url()).hostname, /^espace\./)
     t.same(complaints, [])
   })
@@ -115,9 +113,7 @@ t.test('in Chromium over https', async t => {
     const page = await context.newPage()
     await page.goto(`${taxes!.url}/login`)
     await page.click('#idp-vitalys')
-    await signIn(page, 'marion', 'tournesol')
-    await page.click('#continue')
-    await page.waitForSelector('#greeting')
+    await comeIn(page)
     await page.goBack()
     t.equal(new URL(page.url()).host, new URL(issuer).host)
     await page.click('#return')
@@ -234,9 +230,7 @@ t.test('in Chromium, when providers are not what they should be', async t => {
       t.ok((await page.title()).startsWith(title), `${locale}: first in the title of the window`)
       t.ok((await page.locator('#retry').boundingBox())!.y < 740, `${locale}: to be seen without scrolling on a small screen`)
       await page.click('#retry')
-      await signIn(page, 'marion', 'tournesol')
-      await page.click('#continue')
-      await page.waitForSelector('#greeting')
+      await comeIn(page)
       t.same(complaints, [])
     }
   })
@@ -250,9 +244,7 @@ t.test('in Chromium, when providers are not what they should be', async t => {
       t.equal(await page.locator('#retry').count(), 0, `${idp}: nothing is offered that does not work`)
     }
     await page.click('#idp-tresorine')
-    await signIn(page, 'marion', 'tournesol')
-    await page.click('#continue')
-    await page.waitForSelector('#greeting')
+    await comeIn(page)
     t.same(complaints, [])
   })
 
@@ -274,9 +266,7 @@ t.test('in Chromium, when providers are not what they should be', async t => {
     await page.click('#again')
     t.equal(await page.locator('#none').count(), 0)
     await page.click('#idp-tresorine')
-    await signIn(page, 'marion', 'tournesol')
-    await page.click('#continue')
-    await page.waitForSelector('#greeting')
+    await comeIn(page)
     t.same(complaints, [])
   })
 })
@@ -304,6 +294,13 @@ async function startFormService (t: Test, certificate: { key: string, cert: stri
   const url = `https://espace.impots.${secureSuffix}:${(server.address() as AddressInfo).port}/form`
   const secrets = [{ file: 'secrets/client-taxes' }]
   return { url, registration: { client_id: 'form', name: 'Formulaires', redirect_uris: [url], require_pkce: false, client_secrets: secrets } }
+}
+
+/** From the sign-in page of a provider to the service that greets. */
+async function comeIn (page: Page) {
+  await signIn(page, 'marion', 'tournesol')
+  await page.click('#continue')
+  await page.waitForSelector('#greeting')
 }
 
 async function signIn (page: Page, username: string, password: string) {

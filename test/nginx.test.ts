@@ -1,9 +1,10 @@
 import t from 'tap'
 import { limit } from '../src/records.ts'
-import { freePort, startGateway } from './support/gateway.ts'
+import { startGateway } from './support/gateway.ts'
 import { startNginx } from './support/nginx.ts'
 import { createBrowser, logIn, readGreeting } from './world/browser.ts'
 import { citizens } from './world/citizens.ts'
+import { freePort } from './world/free-port.ts'
 
 t.test('behind nginx with its own limits on headers', async t => {
   const port = await freePort()

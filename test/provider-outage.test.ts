@@ -10,7 +10,7 @@ import { buildApp } from '../src/app.ts'
 import { loadConfiguration } from '../src/config/load.ts'
 import { makeNextKeys } from '../src/keys.ts'
 import { messages } from '../src/pages/messages.ts'
-import { freePort, startGateway, temporaryDirectory } from './support/gateway.ts'
+import { startGateway, temporaryDirectory } from './support/gateway.ts'
 import { findWords, wordsOf } from './support/personal-data.ts'
 import { startRedis, until } from './support/redis.ts'
 import { createBrowser, logIn, type Page } from './world/browser.ts'
@@ -18,6 +18,7 @@ import { citizens, claimsAt } from './world/citizens.ts'
 import type { Overrides } from './world/configuration.ts'
 import type { IdentityProvider } from './world/provider.ts'
 import { startWorld, type World } from './world/world.ts'
+import { freePort } from './world/free-port.ts'
 
 // Identity providers that are away, for all replicas or for one, and what becomes of citizens and of the gateway meanwhile.
 

@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { makeNextKeys } from '../src/keys.ts'
-import { freePort, temporaryDirectory } from './support/gateway.ts'
+import { temporaryDirectory } from './support/gateway.ts'
 import { startWorld } from './world/world.ts'
+import { freePort } from './world/free-port.ts'
 
 const server = fileURLToPath(new URL('../src/server.ts', import.meta.url))
 const checker = fileURLToPath(new URL('../src/config/check.ts', import.meta.url))

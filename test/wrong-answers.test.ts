@@ -6,12 +6,13 @@ import { buildApp } from '../src/app.ts'
 import { loadConfiguration } from '../src/config/load.ts'
 import { makeNextKeys } from '../src/keys.ts'
 import { failures, type Failure } from '../src/protocol/errors.ts'
-import { freePort, temporaryDirectory } from './support/gateway.ts'
+import { temporaryDirectory } from './support/gateway.ts'
 import { findWords, wordsOf } from './support/personal-data.ts'
 import { until } from './support/redis.ts'
 import { createBrowser } from './world/browser.ts'
 import { citizenOf, startLightProvider, type LightProviderOptions } from './world/light-provider.ts'
 import { misbehaviours, type MisbehaviourName } from './world/misbehaviours.ts'
+import { freePort } from './world/free-port.ts'
 
 // Everything that a broken or wicked identity provider may answer, through the front door: each is a failure of its own name, the citizen is told and can go on, and
 // what is not the provider's doing does not count against it.

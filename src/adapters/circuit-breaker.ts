@@ -1,8 +1,9 @@
 import CircuitBreaker from 'opossum'
 import { setTimeout as pause } from 'node:timers/promises'
 import { OAuthError, unanswered } from '../protocol/errors.ts'
-import type { BreakerState, IdentityProvider, ProviderWatch, Standing, Upstream } from '../ports.ts'
+import type { IdentityProvider, ProviderWatch, Standing, Upstream } from '../ports.ts'
 import { inTime } from './in-time.ts'
+import { jittered } from './jittered.ts'
 
 export interface BreakerOptions {
   name: string
@@ -42,14 +43,15 @@ const doubtedVolume = 5
 /** how many probes in a row that say little keep it open */
 const mostInconclusive = 6
 const betweenChecksMs = 5000
+/** how soon it is asked again when it did not answer */
 const askAgainMs = 1200
+/** how long citizens may be there before it is asked after them, and how often that is looked at */
 const soonMs = 3000
 const tickMs = 500
 const logoutPatienceMs = 500
 const weightOfNewest = 0.3
 const unsteadyPercent = 20
 
-const jittered = (milliseconds: number) => Math.round(milliseconds * (0.9 + Math.random() * 0.2))
 const isOutage = (error: unknown) => !(error instanceof OAuthError) || error.row.outage === true
 const isUnanswered = (error: unknown) => error instanceof OAuthError && unanswered.has(error.failure)
 
@@ -75,13 +77,12 @@ export function guarded<P extends Upstream> (provider: P, { name, error_percent,
   let inconclusive = 0
   let closings = 0
 
-  const tell = (state: BreakerState) => watch.breaker(state)
   const onTrial = () => performance.now() < trialUntil
   const recent = () => ended.filter(({ at }) => performance.now() - at < window_ms)
-  tell(forced === undefined ? 'closed' : `forced_${forced}`)
-  breaker.on('open', () => tell('open'))                               // also after each trial in vain
+  watch.breaker(forced === undefined ? 'closed' : `forced_${forced}`)
+  breaker.on('open', () => watch.breaker('open'))                      // also after each trial in vain
   breaker.on('halfOpen', () => {
-    tell('half_open')
+    watch.breaker('half_open')
     settings.resetTimeout = jittered(reset_ms)
     breaker.fire(trial).catch(() => {})
   })
@@ -90,12 +91,13 @@ export function guarded<P extends Upstream> (provider: P, { name, error_percent,
     usual = undefined
     closings++
     trialUntil = performance.now() + window_ms
-    tell('closed')
+    watch.breaker('closed')
   })
   // where citizens were sent and nobody has come back, they may be stuck there
   const patienceMs = () => sentAt > heardAt ? Math.min(probe_ms, soonMs) : probe_ms
-  const patrol = setInterval(() => { if (performance.now() - heardAt >= patienceMs()) check() }, jittered(Math.min(probe_ms, tickMs) || tickMs)).unref()
-  if (probe_ms === 0 || forced !== undefined) clearInterval(patrol)
+  const patrol = probe_ms === 0 || forced !== undefined
+    ? undefined
+    : setInterval(() => { if (performance.now() - heardAt >= patienceMs()) check() }, jittered(Math.min(probe_ms, tickMs))).unref()
 
   /** A callback has ended, or a probe was not answered: whether it is time to open. */
   function heard (call: Omit<Ended, 'at'>) {
@@ -103,7 +105,11 @@ export function guarded<P extends Upstream> (provider: P, { name, error_percent,
     if (call.failed && call.state !== '' && ended.some(({ state, failed }) => failed && state === call.state)) return check()
     ended = [...ended, { at, ...call }].slice(-Math.max(volume, enoughInARow))
     if (!call.failed || !breaker.closed) return
-    if (!isDown(at)) { if (!call.answered) check(); return }
+    if (isDown(at)) open()
+    else if (!call.answered) check()
+  }
+
+  function open () {
     settings.resetTimeout = jittered(onTrial() ? 2 * reset_ms : reset_ms)
     ended = []
     inconclusive = 0

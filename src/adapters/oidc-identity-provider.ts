@@ -4,6 +4,7 @@ import * as client from 'openid-client'
 import type { CallProvider, Clock, ProviderCall, ProviderWatch, Upstream } from '../ports.ts'
 import { spelled, type Encryption, type SigningAlgorithm } from '../protocol/algorithms.ts'
 import { identityClaims, pick } from '../protocol/claims.ts'
+import type { certificateMethods, confidentialMethods } from '../protocol/client-authentication.ts'
 import { OAuthError, unanswered, type Failure } from '../protocol/errors.ts'
 import { clockTolerance } from '../protocol/identification.ts'
 import { checkHeader, checkUserinfo, isEncrypted, readIdToken, readObject, type ProviderMetadata } from '../protocol/provider-answer.ts'
@@ -18,7 +19,7 @@ export interface OidcProviderOptions {
   /** our certificate there, where it asks for one */
   certificate?: object | undefined
   client_id: string
-  token_endpoint_auth_method: 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt' | 'tls_client_auth' | 'self_signed_tls_client_auth'
+  token_endpoint_auth_method: typeof confidentialMethods[number] | typeof certificateMethods[number]
   clientSecret?: string | undefined
   clientKey?: JWK | undefined
   id_token_signed_response_alg: SigningAlgorithm

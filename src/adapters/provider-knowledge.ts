@@ -5,12 +5,13 @@ import { OAuthError, type Failure } from '../protocol/errors.ts'
 import { readKeySet, readMetadata, readObject, type ProviderMetadata } from '../protocol/provider-answer.ts'
 import { life } from '../records.ts'
 import { digestOf } from './handles.ts'
+import { jittered } from './jittered.ts'
 import { lastKnown } from './last-known.ts'
 import { publishedKeys } from './published-keys.ts'
 import { sparingly } from './sparingly.ts'
 
 /** Where replicas leave for each other what a provider published, sealed: who can write to the store cannot put a key there. */
-export interface Sharing { board: Noticeboard, sealer: Sealer, now: Clock }
+export interface Sharing { board: Noticeboard, sealer: Sealer }
 
 export interface KnowledgeOptions {
   issuer: string
@@ -26,8 +27,6 @@ const freshMs = 5 * 60 * 1000
 const retryMs = 30 * 1000
 /** what has not changed is left for others again after so long */
 const pinSeconds = 3600
-/** ±10 %, so that replicas that started together do not ask together */
-const jittered = (milliseconds: number) => milliseconds * (0.9 + Math.random() * 0.2)
 
 /**
  * What one identity provider publishes, metadata and keys, as last known: asked for again in the background, served on for a day while it cannot be had,

@@ -5,6 +5,8 @@ import { OAuthError, type Failure } from './errors.ts'
 
 type Members = Record<string, unknown>
 
+function refuse (failure: Failure, message: string): never { throw new OAuthError(failure, message) }
+
 /**
  * A JSON object in which nothing is said twice (RFC 8259 §4): readers differ in which of the two they take.
  * @throws {OAuthError} provider_answer_unreadable, provider_answer_ambiguous
@@ -12,11 +14,11 @@ type Members = Record<string, unknown>
 export function readObject (text: string, what: string): Members {
   let value: unknown
   // V8's message quotes the text, so it is not kept
-  try { value = JSON.parse(text) } catch { throw new OAuthError('provider_answer_unreadable', `${what}: expected JSON`) }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new OAuthError('provider_answer_unreadable', `${what}: expected a JSON object`)
+  try { value = JSON.parse(text) } catch { refuse('provider_answer_unreadable', `${what}: expected JSON`) }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) refuse('provider_answer_unreadable', `${what}: expected a JSON object`)
   // outside its strings a colon stands for one member each
   const named = text.replace(/"(?:[^"\\]|\\.)*"/g, '').split(':').length - 1
-  if (named !== membersIn(value)) throw new OAuthError('provider_answer_ambiguous', `${what}: a member is named twice`)
+  if (named !== membersIn(value)) refuse('provider_answer_ambiguous', `${what}: a member is named twice`)
   return value as Members
 }
 
@@ -25,7 +27,7 @@ const deepest = 32
 /** How many members it has, all in all. @throws {OAuthError} provider_answer_unreadable for what is nested without end */
 function membersIn (value: unknown, depth = 0): number {
   if (typeof value !== 'object' || value === null) return 0
-  if (depth > deepest) throw new OAuthError('provider_answer_unreadable', 'JSON that is nested too deep')
+  if (depth > deepest) refuse('provider_answer_unreadable', 'JSON that is nested too deep')
   const values = Object.values(value)
   return values.reduce((sum: number, inner) => sum + membersIn(inner, depth + 1), Array.isArray(value) ? 0 : values.length)
 }
@@ -34,11 +36,9 @@ function membersIn (value: unknown, depth = 0): number {
 function readPart (part: string | undefined, what: string) {
   try { return readObject(Buffer.from(part ?? '', 'base64url').toString(), what) } catch (error) {
     if ((error as OAuthError).failure === 'provider_answer_ambiguous') throw error
-    throw new OAuthError('provider_token_malformed', `${what}: expected a JSON object`)
+    refuse('provider_token_malformed', `${what}: expected a JSON object`)
   }
 }
-
-const refuse = (failure: Failure, message: string): never => { throw new OAuthError(failure, message) }
 
 /** Parts of a JWT: three of a signed one, five of an encrypted one (RFC 7516 §9). */
 export const isEncrypted = (jwt: string) => jwt.split('.').length === 5
@@ -49,10 +49,10 @@ export const isEncrypted = (jwt: string) => jwt.split('.').length === 5
  */
 export function checkHeader (jwt: string, algorithms: readonly string[], what: string): Members {
   const [head, , signature, ...rest] = jwt.split('.')
-  if (signature === undefined || rest.length > 0 || !/^[\w.-]+$/.test(jwt)) throw new OAuthError('provider_token_malformed', `${what}: expected a signed JWT`)
+  if (signature === undefined || rest.length > 0 || !/^[\w.-]+$/.test(jwt)) refuse('provider_token_malformed', `${what}: expected a signed JWT`)
   const header = readPart(head, `${what} header`)
   const { alg } = header
-  if (typeof alg !== 'string') throw new OAuthError('provider_token_malformed', `${what}: alg: expected a name`)
+  if (typeof alg !== 'string') refuse('provider_token_malformed', `${what}: alg: expected a name`)
   if (alg.toLowerCase() === 'none' || signature === '') refuse('provider_signature_missing', `${what}: not signed`)
   if (!algorithms.includes(alg)) refuse('provider_algorithm_wrong', `${what}: alg: expected ${algorithms[0]}`)
   for (const name of ['jwk', 'jku', 'x5u']) if (name in header) refuse('provider_key_embedded', `${what}: ${name}: a token does not bring its own key`)
@@ -79,7 +79,7 @@ export interface Expected {
  *   provider_authorized_party_wrong, provider_nonce_wrong, code_of_another_login, provider_token_expired, provider_token_premature
  */
 export function readIdToken (token: unknown, expected: Expected): Members {
-  if (typeof token !== 'string' || token === '') throw new OAuthError('provider_token_malformed', 'id_token: expected')
+  if (typeof token !== 'string' || token === '') refuse('provider_token_malformed', 'id_token: expected')
   checkHeader(token, expected.algorithms, 'id_token')
   const claims = readPart(token.split('.')[1], 'id_token')
   const { iss, aud, azp, nonce } = claims
@@ -89,8 +89,8 @@ export function readIdToken (token: unknown, expected: Expected): Members {
   checkAudience(aud, azp, expected.client_id)
   checkTimes(claims, expected.now)
   if (nonce !== expected.nonce) {
-    const foreign = typeof nonce === 'string' && expected.isOwnNonce(nonce)
-    refuse(foreign ? 'code_of_another_login' : 'provider_nonce_wrong', foreign ? 'id_token: nonce: of another login' : 'id_token: nonce: not what we asked with')
+    if (typeof nonce === 'string' && expected.isOwnNonce(nonce)) refuse('code_of_another_login', 'id_token: nonce: of another login')
+    refuse('provider_nonce_wrong', 'id_token: nonce: not what we asked with')
   }
   return claims
 }
@@ -101,17 +101,17 @@ function checkSubject (sub: unknown, what: string): asserts sub is string {
 
 function checkAudience (aud: unknown, azp: unknown, client_id: string) {
   const audiences = typeof aud === 'string' ? [aud] : aud
-  if (!Array.isArray(audiences)) throw new OAuthError('provider_token_malformed', 'id_token: aud: expected a text or a list')
+  if (!Array.isArray(audiences)) refuse('provider_token_malformed', 'id_token: aud: expected a text or a list')
   if (!audiences.includes(client_id)) refuse('provider_audience_wrong', 'id_token: aud: not for us')
   if (azp === undefined ? audiences.length > 1 : azp !== client_id) refuse('provider_authorized_party_wrong', 'id_token: azp: not our client_id')
 }
 
 function checkTimes ({ exp, iat, nbf, auth_time }: Members, now: number) {
   const isTime = (time: unknown): time is number => typeof time === 'number' && Number.isFinite(time)
-  if (!isTime(exp)) throw new OAuthError('provider_token_malformed', 'id_token: exp: expected a number')
-  if (!isTime(iat)) throw new OAuthError('provider_token_malformed', 'id_token: iat: expected a number')
-  if (nbf !== undefined && !isTime(nbf)) throw new OAuthError('provider_token_malformed', 'id_token: nbf: expected a number')
-  if (auth_time !== undefined && !isTime(auth_time)) throw new OAuthError('provider_token_malformed', 'id_token: auth_time: expected a number')
+  if (!isTime(exp)) refuse('provider_token_malformed', 'id_token: exp: expected a number')
+  if (!isTime(iat)) refuse('provider_token_malformed', 'id_token: iat: expected a number')
+  if (nbf !== undefined && !isTime(nbf)) refuse('provider_token_malformed', 'id_token: nbf: expected a number')
+  if (auth_time !== undefined && !isTime(auth_time)) refuse('provider_token_malformed', 'id_token: auth_time: expected a number')
   if (exp <= now - clockTolerance) refuse('provider_token_expired', 'id_token: exp: in the past')
   if (Math.max(iat, nbf ?? 0, auth_time ?? 0) > now + clockTolerance) refuse('provider_token_premature', 'id_token: iat, nbf or auth_time: in the future')
 }
@@ -140,7 +140,8 @@ export function checkEncryption (jwe: string, { alg, enc }: { alg: string, enc: 
   return typeof header.kid === 'string' ? { kid: header.kid } : {}
 }
 
-const endpoints = ['authorization_endpoint', 'token_endpoint', 'jwks_uri', 'userinfo_endpoint', 'end_session_endpoint'] as const
+const neededEndpoints = ['authorization_endpoint', 'token_endpoint', 'jwks_uri']
+const endpoints = [...neededEndpoints, 'userinfo_endpoint', 'end_session_endpoint']
 
 /** What we need of a provider's metadata (OpenID Connect Discovery §3). */
 export interface ProviderMetadata {
@@ -160,11 +161,11 @@ export interface ProviderMetadata {
  */
 export function readMetadata (metadata: Members, issuer: string): ProviderMetadata {
   if (metadata.issuer !== issuer) refuse('provider_metadata_issuer_wrong', 'metadata: issuer: not the one that was registered')
-  const aliases = Object.entries(metadata.mtls_endpoint_aliases ?? {}).filter((entry): entry is [string, string] => endpoints.includes(entry[0] as never))
+  const aliases = Object.entries(metadata.mtls_endpoint_aliases ?? {}).filter((entry): entry is [string, string] => endpoints.includes(entry[0]))
   const checked: Members = { issuer }
   for (const name of endpoints) {
     const address = metadata[name]
-    if (address === undefined && name !== 'authorization_endpoint' && name !== 'token_endpoint' && name !== 'jwks_uri') continue
+    if (address === undefined && !neededEndpoints.includes(name)) continue
     checkAddress(address, name, issuer)
     checked[name] = address
   }
@@ -186,6 +187,6 @@ function checkAddress (address: unknown, name: string, issuer: string) {
 export function readKeySet ({ keys }: Members): { keys: Members[] } {
   const isKey = (key: unknown): key is Members => typeof key === 'object' && key !== null && typeof (key as Members).kty === 'string'
   const found = Array.isArray(keys) ? keys.filter(isKey) : []
-  if (found.length === 0) throw new OAuthError('provider_keys_unavailable', 'jwks: expected a JWK Set of one key at least')
+  if (found.length === 0) refuse('provider_keys_unavailable', 'jwks: expected a JWK Set of one key at least')
   return { keys: found }
 }

@@ -1,13 +1,13 @@
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createSecureServer as createHttp2Server, type Http2ServerRequest } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
-import net, { createServer as createRawServer, type AddressInfo, type LookupFunction, type Server, type Socket } from 'node:net'
+import net, { createServer as createRawServer, type LookupFunction, type Server, type Socket } from 'node:net'
 import tls from 'node:tls'
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { clientCalls } from '../../src/adapters/client-calls.ts'
 import { makeCertificate } from '../support/certificate.ts'
+import { answers, bringBack, finds, listen, serve, unended } from '../support/listen.ts'
 import { until } from '../support/redis.ts'
 
 const key = { kty: 'OKP', crv: 'X25519', x: 'hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo', kid: 'one' }      // RFC 8037 appendix A.6
@@ -19,57 +19,11 @@ const patientMs = 20_000
 const outward = '192.0.2.1'
 const refused = { message: 'this address is one of our own machine or link' }
 
-/** A server on this machine, which notes whom it saw and is gone with the test. */
-async function listen (t: Test, server: Server, host = '127.0.0.1') {
-  const sockets = new Set<Socket>()
-  const seen = { sockets, connections: 0 }
-  server.on('connection', (socket: Socket) => {
-    seen.connections++
-    sockets.add(socket)
-    socket.on('error', () => {}).on('close', () => sockets.delete(socket))
-  })
-  t.teardown(() => new Promise(resolve => {
-    for (const socket of sockets) socket.destroy()
-    server.close(resolve)
-  }))
-  await once(server.listen(0, host), 'listening')
-  const { port } = server.address() as AddressInfo
-  return { ...seen, port, address: `http://${host.includes(':') ? `[${host}]` : host}:${port}`, count: () => seen.connections }
-}
-const serve = (t: Test, listener: RequestListener, host?: string) => listen(t, createServer(listener), host)
-const answers = (status: number, body = '', headers: Record<string, string> = {}): RequestListener => (request, response) => { response.writeHead(status, headers).end(body) }
-
 /** Calls that end with the test. */
 function callsOf (t: Test, { timeoutMs = patientMs, loopback = true, lookup }: { timeoutMs?: number, loopback?: boolean, lookup?: LookupFunction } = {}) {
   const calls = clientCalls({ timeoutMs, loopback, lookup })
   t.teardown(() => calls.close())
   return calls
-}
-/** A lookup that finds these addresses, whatever is asked. */
-const finds = (...addresses: string[]): LookupFunction => (hostname, options, callback) => {
-  const found = addresses.map(address => ({ address, family: net.isIP(address) }))
-  if (options.all) callback(null, found)
-  else callback(null, found[0]!.address, found[0]!.family)
-}
-
-/** In production nothing of this machine may be called, so what would leave it is brought back here: every other address is 127.0.0.1. */
-function bringBack (t: Test) {
-  const { connect } = net
-  t.teardown(() => { net.connect = connect })
-  const reached: string[] = []
-  const here = (address: string) => { reached.push(address); return '127.0.0.1' }
-  net.connect = ((options: net.TcpNetConnectOpts) => {
-    const { host = '', lookup } = options
-    if (net.isIP(host)) return connect({ ...options, host: here(host) })
-    return connect({
-      ...options,
-      lookup: (hostname, how, callback) => lookup!(hostname, how, (error, address, family) => {
-        if (error) return callback(error, address, family)
-        callback(null, Array.isArray(address) ? address.map(found => ({ address: here(found.address), family: 4 })) : here(address), 4)
-      })
-    })
-  }) as typeof net.connect
-  return reached
 }
 
 t.test('in production no address of this machine, its link or the services of a cloud is called, however it is written or wrapped', async t => {
@@ -236,21 +190,7 @@ t.test('an answer that is packed stays packed: what it would unpack to is nobody
 })
 
 t.test('an answer that does not come, or does not end, is not waited for, and its connection is let go', async t => {
-  const silent: Record<string, (request: IncomingMessage, response: ServerResponse) => void> = {
-    'no answer': () => {},
-    'a head and no body': (request, response) => { response.writeHead(200, { 'content-length': keys.length }).flushHeaders() },
-    'half a body': (request, response) => { response.writeHead(200).write(keys.slice(0, 10)) },
-    'a letter now and then': (request, response) => {
-      response.writeHead(200)
-      const timer = setInterval(() => response.write(' '), 20)
-      response.on('close', () => clearInterval(timer))
-    },
-    'a provisional answer now and then': (request, response) => {
-      const timer = setInterval(() => response.writeProcessing(), 20)
-      response.on('close', () => clearInterval(timer))
-    }
-  }
-  for (const [what, listener] of Object.entries(silent)) {
+  for (const [what, listener] of Object.entries(unended)) {
     const { address, sockets } = await serve(t, listener)
     const calls = callsOf(t, { timeoutMs: 150 })
     await t.rejects(calls.getKeys(address), { name: 'TimeoutError' }, what)

@@ -10,7 +10,7 @@ import { OAuthError, type Failure } from '../../src/protocol/errors.ts'
 import { createEncryptionKey, type EncryptionAlgorithm } from '../support/client-keys.ts'
 import { startForgingProvider, type Forgery } from '../support/forging-provider.ts'
 import { findWords } from '../support/personal-data.ts'
-import { providerUnderTest } from '../support/provider-under-test.ts'
+import { providerUnderTest, registrationAt } from '../support/provider-under-test.ts'
 
 // What identity providers encrypt for us (OpenID Connect Core §10.2, RFC 7516): as it was registered, or not at all.
 
@@ -50,15 +50,7 @@ function encryptByHand (content: Buffer, key: { publicKey: KeyObject }, header: 
 interface Way { options: Partial<OidcProviderOptions>, keys?: readonly DecryptionKey[] }
 
 async function logIn (forgery: Forgery, { options, keys: ours = keys }: Way) {
-  const provider = providerUnderTest({
-    issuer: forger.issuer,
-    client_id: 'passerelle',
-    token_endpoint_auth_method: 'client_secret_basic',
-    clientSecret: 'secret',
-    id_token_signed_response_alg: 'RS256',
-    scopes: ['openid'],
-    ...options
-  }, { decryptionKeys: ours })
+  const provider = providerUnderTest(registrationAt(forger.issuer, options), { decryptionKeys: ours })
   forger.state.forgery = forgery
   forger.state.seen.length = 0
   const question = { redirect_uri: 'https://passerelle.example/callback/impots', state: 'state', nonce: randomBytes(16).toString('hex'), code_verifier: randomBytes(32).toString('base64url'), acr: 'eidas1', ui_locales: 'fr' }

@@ -6,7 +6,7 @@ import { loggable } from '../../src/log.ts'
 import type { Question } from '../../src/ports.ts'
 import { startForgingProvider, type Forgery } from '../support/forging-provider.ts'
 import { findWords } from '../support/personal-data.ts'
-import { providerUnderTest } from '../support/provider-under-test.ts'
+import { providerUnderTest, registrationAt } from '../support/provider-under-test.ts'
 import { until } from '../support/redis.ts'
 
 // What happens to a gateway that has been up for a while when a provider's keys change, or cannot be had.
@@ -30,14 +30,7 @@ performance.now = () => real.performance() + aheadMs
 /** A provider and a gateway that has logged somebody in there. */
 async function desk (t: Test) {
   const forger = await startForgingProvider(t, { sub })
-  const provider = providerUnderTest({
-    issuer: forger.issuer,
-    client_id: 'passerelle',
-    token_endpoint_auth_method: 'client_secret_basic',
-    clientSecret: 'secret',
-    id_token_signed_response_alg: 'RS256',
-    scopes: ['openid']
-  }, { connections: 32 })
+  const provider = providerUnderTest(registrationAt(forger.issuer), { connections: 32 })
   t.teardown(provider.close)
   const question = questionOf()
   const logIn = async (forgery: Forgery = {}) => {

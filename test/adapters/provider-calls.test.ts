@@ -12,7 +12,7 @@ import { measuredCalls, providerCalls, retriedOnce, type ProviderCallsOptions } 
 import type { CallProvider, Leg, ProviderCall } from '../../src/ports.ts'
 import { OAuthError, type Failure } from '../../src/protocol/errors.ts'
 import { makeCertificate } from '../support/certificate.ts'
-import { answers, bringBack, finds, listen, serve } from '../support/listen.ts'
+import { answers, bringBack, finds, listen, serve, unended } from '../support/listen.ts'
 import { until } from '../support/redis.ts'
 
 t.setTimeout(90_000)
@@ -179,21 +179,7 @@ t.test('an answer that is packed stays packed: what it would unpack to is nobody
 })
 
 t.test('an answer that does not come, or does not end, is not waited for, and its connection is let go', async t => {
-  const silent: Record<string, RequestListener> = {
-    'no answer': () => {},
-    'a head and no body': (_request, response) => { response.writeHead(200, { 'content-length': 10 }).flushHeaders() },
-    'half a body': (_request, response) => { response.writeHead(200).write('{') },
-    'a failure whose words do not end': (_request, response) => { response.writeHead(503).write('{') },
-    'a letter now and then': (_request, response) => {
-      response.writeHead(200)
-      const timer = setInterval(() => response.write(' '), 20)
-      response.on('close', () => clearInterval(timer))
-    },
-    'a provisional answer now and then': (_request, response) => {
-      const timer = setInterval(() => response.writeProcessing(), 20)
-      response.on('close', () => clearInterval(timer))
-    }
-  }
+  const silent = { ...unended, 'a failure whose words do not end': ((_request, response) => { response.writeHead(503).write('{') }) satisfies RequestListener }
   for (const [what, listener] of Object.entries(silent)) {
     const { address, sockets } = await serve(t, listener)
     const { call } = callsOf(t, { timeoutMs: 150 })

@@ -7,7 +7,7 @@ import { providerKnowledge, type KnowledgeOptions } from '../../src/adapters/pro
 import type { Leg, Noticeboard, ProviderCall } from '../../src/ports.ts'
 import { OAuthError, type Failure } from '../../src/protocol/errors.ts'
 import { createForgedKey, signedBy, startForgingProvider } from '../support/forging-provider.ts'
-import { providerUnderTest } from '../support/provider-under-test.ts'
+import { providerUnderTest, registrationAt } from '../support/provider-under-test.ts'
 
 // The clocks of this process stand still, and go ahead as a test says. Whoever pauses is told of, and goes on when the test says.
 const begin = Math.round(performance.now())
@@ -72,7 +72,7 @@ function replica (t: Test, provider: { call: KnowledgeOptions['call'] }, { board
   const knowledge = providerKnowledge({
     issuer,
     call: call => provider.call(call),
-    sharing: board && { board, sealer, now },
+    sharing: board && { board, sealer },
     watch: { renewed (what, at) { told.renewed.push([what, at]) }, notRenewed (what, error) { told.notRenewed.push([what, (error as OAuthError).failure]) } },
     now,
     ...more
@@ -569,8 +569,8 @@ t.test('a gateway that starts while a provider publishes nothing logs its citize
   const { board } = memoryBoard()
   const clock = () => Math.floor(Date.now() / 1000)
   const gateway = () => {
-    const sharing = { board, sealer: keyringSealer({ issuer: 'https://passerelle.example', keys: () => [sealingKey], now: clock }), now: clock }
-    const provider = providerUnderTest({ issuer: forger.issuer, client_id: 'passerelle', token_endpoint_auth_method: 'client_secret_basic', clientSecret: 'secret', id_token_signed_response_alg: 'ES256', scopes: ['openid'] }, { sharing })
+    const sharing = { board, sealer: keyringSealer({ issuer: 'https://passerelle.example', keys: () => [sealingKey], now: clock }) }
+    const provider = providerUnderTest(registrationAt(forger.issuer, { id_token_signed_response_alg: 'ES256' }), { sharing })
     t.teardown(provider.close)
     return provider
   }

@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { makeNextKeys } from '../../src/keys.ts'
-import { freePort } from '../support/gateway.ts'
 import { startCluster } from '../support/redis.ts'
 import { createBrowser, logIn } from '../world/browser.ts'
 import { startWorld } from '../world/world.ts'
 import { chainCost } from './chain.ts'
+import { freePort } from '../world/free-port.ts'
 
 // npm run bench: what one whole login costs the gateway, which runs in a process of its own; the world and the browsers are in this one and are not counted.
 

@@ -1,12 +1,12 @@
-import { randomBytes, randomInt } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
 import { makeNextKeys } from '../../src/keys.ts'
 import { startCluster, until, type RedisCluster } from '../support/redis.ts'
+import { freePort } from '../world/free-port.ts'
 import { startBalancer } from './balancer.ts'
 import type { TokenEvent } from './history.ts'
 import { end, launch, runs, type Launched } from './processes.ts'
@@ -66,13 +66,13 @@ export async function startStage ({ breaker = {} }: StageOptions = {}): Promise<
   try {
     const directory = mkdtempSync(join(tmpdir(), 'passerelle-chaos-'))
     endings.push(() => rmSync(directory, { recursive: true, force: true }))
-    const port = await steadyPort()
+    const port = await freePort()
     const issuer = `http://passerelle.localhost:${port}`
     const clients = createClients()
     const cluster = await startCluster({ teardown: ending => endings.push(ending) }, { primaries: 3, replicas: 1, nodeTimeoutMs: 2000 })
 
     const providers = await Promise.all(providerIds.map(async id => {
-      const provider = createProvider({ id, port: await steadyPort(), controlPort: await steadyPort(), redirect_uri: `${issuer}/callback/${id}` })
+      const provider = createProvider({ id, port: await freePort(), controlPort: await freePort(), redirect_uri: `${issuer}/callback/${id}` })
       endings.push(() => provider.kill())
       await provider.start()
       return provider
@@ -81,7 +81,7 @@ export async function startStage ({ breaker = {} }: StageOptions = {}): Promise<
     makeNextKeys(join(directory, 'keys'))
     const replicas = await Promise.all(['one', 'two'].map(async name => {
       const own = join(directory, name)
-      const [ownPort, operationsPort] = [await steadyPort(), await steadyPort()]
+      const [ownPort, operationsPort] = [await freePort(), await freePort()]
       writeConfiguration(own, { issuer, port: ownPort, operationsPort, clients, providers, breaker })
       const replica = createReplica({ name, directory: own, port: ownPort, operationsPort, redis: cluster.urls })
       endings.push(() => replica.stop())
@@ -95,14 +95,6 @@ export async function startStage ({ breaker = {} }: StageOptions = {}): Promise<
     await stop()
     throw error
   }
-}
-
-/** A free port below those that outgoing connections are given, so that whoever has left it finds it again. */
-async function steadyPort (): Promise<number> {
-  const port = randomInt(20_000, 32_000)
-  const server = createServer()
-  const isFree = await new Promise<boolean>(resolve => server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => server.close(() => resolve(true))))
-  return isFree ? port : steadyPort()
 }
 
 const providerIds = ['vitalys', 'tresorine', 'terramut']

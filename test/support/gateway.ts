@@ -1,5 +1,4 @@
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
@@ -7,6 +6,7 @@ import { buildApp, type Ports } from '../../src/app.ts'
 import { loadConfiguration } from '../../src/config/load.ts'
 import { makeNextKeys } from '../../src/keys.ts'
 import type { Overrides } from '../world/configuration.ts'
+import { freePort } from '../world/free-port.ts'
 import { createLookup } from '../world/lookup.ts'
 import { startWorld, type World } from '../world/world.ts'
 
@@ -20,14 +20,6 @@ export interface Gateway {
 }
 
 export interface Teardown { teardown (handler: () => unknown): unknown }
-
-/** A free port of this machine. */
-export const freePort = () => new Promise<number>((resolve, reject) => {
-  const server = createServer().once('error', reject).listen(0, '127.0.0.1', () => {
-    const { port } = server.address() as { port: number }
-    server.close(() => resolve(port))
-  })
-})
 
 /** A temporary directory that goes with the test. */
 export function temporaryDirectory (t: Teardown) {

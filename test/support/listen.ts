@@ -27,6 +27,22 @@ export const serve = (t: Lifetime, listener: RequestListener, host?: string) => 
 /** What answers every request so. */
 export const answers = (status: number, body = '', headers: Record<string, string> = {}): RequestListener => (_request, response) => { response.writeHead(status, headers).end(body) }
 
+/** Ways to begin an answer and never end it. */
+export const unended: Record<string, RequestListener> = {
+  'no answer': () => {},
+  'a head and no body': (_request, response) => { response.writeHead(200, { 'content-length': 10 }).flushHeaders() },
+  'half a body': (_request, response) => { response.writeHead(200).write('{"keys":[{') },
+  'a letter now and then': (_request, response) => {
+    response.writeHead(200)
+    const timer = setInterval(() => response.write(' '), 20)
+    response.on('close', () => clearInterval(timer))
+  },
+  'a provisional answer now and then': (_request, response) => {
+    const timer = setInterval(() => response.writeProcessing(), 20)
+    response.on('close', () => clearInterval(timer))
+  }
+}
+
 /** A lookup that finds these addresses, whatever is asked. */
 export const finds = (...addresses: string[]): LookupFunction => (_hostname, options, callback) => {
   const found = addresses.map(address => ({ address, family: net.isIP(address) }))

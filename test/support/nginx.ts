@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { freePort, temporaryDirectory, type Teardown } from './gateway.ts'
+import { temporaryDirectory, type Teardown } from './gateway.ts'
+import { freePort } from '../world/free-port.ts'
 
 /** A real nginx in front of the gateway, with its own limits on headers untouched. It ends with the test. */
 export async function startNginx (t: Teardown, { upstreamPort }: { upstreamPort: number }) {

@@ -7,6 +7,17 @@ export interface Surroundings extends Partial<ProviderCallsOptions>, Partial<Pic
   decryptionKeys?: readonly DecryptionKey[] | undefined
 }
 
+/** How a provider is registered that wants nothing in particular. */
+export const registrationAt = (issuer: string, changes: Partial<OidcProviderOptions> = {}): OidcProviderOptions => ({
+  issuer,
+  client_id: 'passerelle',
+  token_endpoint_auth_method: 'client_secret_basic',
+  clientSecret: 'secret',
+  id_token_signed_response_alg: 'RS256',
+  scopes: ['openid'],
+  ...changes
+})
+
 /** What the adapter of a provider told those who operate us. */
 export interface Watched {
   called: Array<{ leg: Leg, outcome: string }>

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Redis } from 'ioredis'
+import { freePort } from '../world/free-port.ts'
 
 /** Where a test takes things down: its `t`. */
 export interface Lifetime { teardown (end: () => unknown): unknown }
@@ -254,12 +255,4 @@ async function end (child: ChildProcess) {
   child.kill('SIGCONT')
   child.kill('SIGKILL')
   await Promise.race([gone, pause(5000, undefined, { ref: false })])
-}
-
-async function freePort (host: string): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, host, resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
 }

@@ -1,13 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { createBrowser, logIn, readGreeting, type Visit } from './browser.ts'
+import { freePort } from './free-port.ts'
 import { citizenTable, interrupted, startWorld, table, usualIssuer, type World } from './world.ts'
 
 // A gateway with its whole world on one machine. `--once` walks one login by itself, to see that all is well without a browser; `--log` shows the gateway's log.
@@ -15,15 +15,6 @@ import { citizenTable, interrupted, startWorld, table, usualIssuer, type World }
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 const { values: { once: walkOnly, log: showLog } } = parseArgs({ options: { once: { type: 'boolean', default: false }, log: { type: 'boolean', default: false } } })
-
-async function freePort () {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 const run = (args: string[], env: Record<string, string> = {}) =>
   spawn(process.execPath, args, { cwd: root, env: { ...process.env, ...env }, stdio: ['ignore', showLog ? 'inherit' : 'ignore', 'inherit'] })
