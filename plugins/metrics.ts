@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
-import { breakerStates, type BreakerState, type ProviderWatch } from '../src/ports.ts'
+import { breakerStates, legs, type BreakerState, type ProviderWatch } from '../src/ports.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
 
 declare module 'fastify' {
@@ -81,6 +81,8 @@ export default fp(async app => {
       provider.state.set({ idp, state }, 0)
       provider.transitions.inc({ idp, state }, 0)
     }
+    provider.callbacks.inc({ idp, outcome: 'success' }, 0)
+    for (const leg of legs) provider.calls.inc({ idp, leg, outcome: 'answered' }, 0)
     for (const way of ['given', 'taken', 'ignored']) provider.hints.inc({ idp, way }, 0)
     provider.rejected.inc({ idp }, 0)
     provider.inFlight.set({ idp }, 0)

@@ -131,7 +131,8 @@ export interface IdentityProvider extends Upstream {
 }
 
 /** What we call at an identity provider. */
-export type Leg = 'discovery' | 'jwks' | 'token' | 'userinfo' | 'status'
+export const legs = ['discovery', 'jwks', 'token', 'userinfo', 'status'] as const
+export type Leg = typeof legs[number]
 
 export interface ProviderCall {
   leg: Leg

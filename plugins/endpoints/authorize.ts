@@ -70,7 +70,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const { levels: { levels }, ssoLevels, keys } = app.configuration
     if (sub !== undefined && sub !== pairwiseSubject(keys.subject, session.person, client.sector)) return 'login_required'
     const oldest = oldestAuthTime({ max_age }, app.now(), app.now())
-    if (oldest !== undefined && session.auth_time < oldest) return 'login_required'
+    if (oldest !== undefined && (session.authTimeAssumed || session.auth_time < oldest)) return 'login_required'
     if (!ssoLevels.includes(acr) || !reaches(levels, session.acr, acr)) return 'interaction_required'
     const obstacle = app.obstacleTo(session.idp, client, login.request)
     if (obstacle === 'fresh_login_unprovable') return 'login_required'  // when it authenticated the citizen nobody knows

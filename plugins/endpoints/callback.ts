@@ -37,7 +37,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   /** Who came back, cut to what this client is sent, or to all that single sign-on may need. */
-  function identified (login: Login, idp: string, { sub, id_token }: Answer, { claims, ...facts }: Pick<Identification, 'acr' | 'amr' | 'auth_time' | 'claims'>): Identification {
+  function identified (login: Login, idp: string, { sub, id_token }: Answer, { claims, ...facts }: Pick<Identification, 'acr' | 'amr' | 'auth_time' | 'authTimeAssumed' | 'claims'>): Identification {
     const { keys: { subject }, ssoLevels, levels: { levels } } = app.configuration
     const { issuer } = app.providerRegistration(idp)
     const shared = ssoLevels.some(level => reaches(levels, facts.acr, level))

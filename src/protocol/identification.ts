@@ -15,6 +15,8 @@ export interface Identification {
   amr: string[]
   /** NumericDate, seconds */
   auth_time: number
+  /** the provider did not say when, and may not have asked: `auth_time` is when the citizen came back, and proves no fresh login */
+  authTimeAssumed?: true
   /** for upstream logout: the provider's ID Token, where it has a logout */
   id_token?: string
   /** the session this came from, when single sign-on spared the citizen the provider */
@@ -41,23 +43,23 @@ interface Provider { acr_values: readonly string[], amr: readonly string[], requ
 export function checkIdentification (answer: Answered, asked: Asked, provider: Provider, levels: readonly string[], requiredClaims: readonly string[]) {
   const { acr } = answer
   checkAcr(levels, acr, asked.acr, provider.acr_values)
-  const auth_time = checkAuthTime(answer.auth_time, asked, provider)
+  const time = checkAuthTime(answer.auth_time, asked, provider)
   const faults = identityFaults(answer.claims, [...requiredClaims, ...provider.required_claims])
   if (faults.length > 0) throw new OAuthError('identity_incomplete', `the identity provider's claims are missing or malformed: ${faults.join(' ')}`)
-  return { acr, auth_time, amr: amrOf(answer.amr) ?? [...provider.amr], claims: soundClaims(answer.claims) }
+  return { acr, ...time, amr: amrOf(answer.amr) ?? [...provider.amr], claims: soundClaims(answer.claims) }
 }
 
 /** When the citizen authenticated: by the provider where it says so, else now. A fresh login that was asked for is a fresh one. */
-function checkAuthTime (auth_time: unknown, { prompt, max_age, sentAt, now }: Asked, provider: Provider) {
+function checkAuthTime (auth_time: unknown, { prompt, max_age, sentAt, now }: Asked, provider: Provider): Pick<Identification, 'auth_time' | 'authTimeAssumed'> {
   const oldest = oldestAuthTime({ prompt, max_age }, sentAt, now)
   if (auth_time === undefined) {
     if (oldest !== undefined && !provider.always_authenticates) throw new OAuthError('authentication_too_old', 'auth_time: the identity provider does not say when it authenticated the citizen')
-    return now
+    return { auth_time: now, ...(provider.always_authenticates ? {} : { authTimeAssumed: true }) }
   }
   if (typeof auth_time !== 'number' || !Number.isFinite(auth_time)) throw new OAuthError('provider_answer_invalid', 'auth_time: expected a number')
   if (auth_time > now + clockTolerance) throw new OAuthError('provider_answer_invalid', 'auth_time: in the future')
   if (oldest !== undefined && auth_time < oldest - clockTolerance) throw new OAuthError('authentication_too_old', 'auth_time: the identity provider reused an older authentication')
-  return Math.min(Math.floor(auth_time), now)
+  return { auth_time: Math.min(Math.floor(auth_time), now) }
 }
 
 /** The oldest authentication that will do, or undefined when any will (OpenID Connect Core §3.1.2.1). */

@@ -88,6 +88,7 @@ t.test('a session of a provider that cannot prove a fresh login proves none eith
   for (const [name, registration, proves] of [
     ['that cannot', { reports_auth_time: false }, false],
     ['that always asks', { reports_auth_time: false, always_authenticates: true }, true],
+    ['that could and did not', {}, false],
     ['that can', {}, true]
   ] as const) {
     const gateway = await testApp(t, { identityProviders: { taxes: registration } })

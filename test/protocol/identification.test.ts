@@ -117,6 +117,9 @@ t.test('a login is as old as the provider says, to the second and never in the f
     [now - 3600 - tolerance - 1, { prompt: ['consent'] }, now - 3600 - tolerance - 1]
   ]
   for (const [auth_time, asked, told] of table) t.equal(check({ answer: auth_time === undefined ? {} : { auth_time }, asked }).auth_time, told, `${auth_time === undefined ? 'none' : auth_time - now} ${JSON.stringify(asked)}`)
+  t.equal(check({}).authTimeAssumed, true, 'and then it is said to be assumed')
+  t.equal(check({ provider: { always_authenticates: true } }).authTimeAssumed, undefined, 'but of a provider that always asks')
+  t.equal(check({ answer: { auth_time: now } }).authTimeAssumed, undefined, 'or one that says when')
 })
 
 t.test('amr is the provider\'s where it is a list of words, else what it is registered with', async t => {
