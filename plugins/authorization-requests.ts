@@ -53,7 +53,7 @@ export default fp(async app => {
     request.returnAddress = pushed.request
     request.uiLocales = pushed.ui_locales ?? ''
     // where that cannot be known soon it goes on: the code itself is issued once
-    const used = await unlessAway(app.store.said(`pushed ${pushed.request.pushed}`, { patienceMs }), false)
+    const used = await unlessAway(app.store.said(`pushed ${pushed.request.pushed}`, { patienceMs, at: pushed.request.pushed }), false)
     if (used) throw new OAuthError('request_uri_invalid', 'request_uri: already used')
     return pushed
   }

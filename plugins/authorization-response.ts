@@ -1,9 +1,11 @@
-import { randomBytes } from 'node:crypto'
 import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
+import { isSealedHandle, newHandle } from '../src/adapters/handles.ts'
+import { inTime } from '../src/adapters/in-time.ts'
 import { longest } from '../src/config/schema.ts'
 import { continuePage } from '../src/pages/continue.ts'
 import { claimsSent } from '../src/protocol/claims.ts'
+import { mayDegrade } from '../src/protocol/degraded.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
 import { grantOf } from '../src/protocol/grant.ts'
 import type { Identification } from '../src/protocol/identification.ts'
@@ -32,7 +34,7 @@ declare module 'fastify' {
 
 /** From who came back to a code for the client. */
 export default fp(async app => {
-  const { issuer, session: { idle_seconds, life_seconds } } = app.configuration.settings
+  const { issuer, site, session: { idle_seconds, life_seconds } } = app.configuration.settings
 
   app.decorate('informs', login => app.clientOf(login).consent !== 'skip' || (login.request.prompt?.includes('consent') ?? false))
 
@@ -56,27 +58,47 @@ export default fp(async app => {
   })
 
   app.decorateReply('issueCode', async function (login, identification): Promise<FastifyReply> {
-    const { client_id, code_seconds, sector } = app.clientOf(login)
+    const client = app.clientOf(login)
+    const { client_id, code_seconds, sector } = client
     const { keys: { subject: secret }, levels: { levels } } = app.configuration
     const grant = grantOf(login.request, identification, { levels, sector, secret })
-    const { pushed } = login.request
+    const degradable = mayDegrade(client, login.request, grant.acr, levels[0]!)
     const [found, first] = await Promise.all([
       // what cannot be read soon is not continued
       identification.sid === undefined ? unlessAway(this.request.findSession({ patienceMs }), undefined) : undefined,
-      pushed === undefined || app.store.once(`pushed ${pushed}`, life.login + longest.request_uri_seconds, { by: login.id })
+      firstOfPushed(login, degradable)
     ])
     if (!first) throw new OAuthError('request_uri_invalid', 'request_uri: already used')
     const before = found?.session
-    const sid = identification.sid ?? (before?.person === identification.person ? before.sid : randomBytes(32).toString('base64url'))
+    const sid = identification.sid ?? (before?.person === identification.person ? before.sid : newHandle(site))
 
     const [code, handle] = await Promise.all([
-      app.store.put('code', { ...grant, login: login.id, sid }, code_seconds),
-      // authenticated anew: a new handle, whatever becomes of the old one
-      identification.sid === undefined ? app.store.put('session', { ...identification, sid, exp: app.now() + life_seconds }, idle_seconds) : undefined,
-      before === undefined ? undefined : app.store.end({ session: this.request.sessionHandle() }, idle_seconds),
-      app.store.enter(sid, { client_id, at: app.now(), claims: [...claimsSent(login.request)] }, life_seconds)
+      app.store.put('code', { ...grant, login: login.id, sid }, code_seconds, { ifAway: degradable ? 'seal' : 'wait' }),
+      // authenticated anew: a new handle, whatever becomes of the old one; without a session the next service asks the provider again
+      identification.sid === undefined ? unlessAway(app.store.put('session', { ...identification, sid, exp: app.now() + life_seconds }, idle_seconds, { ifAway: 'give up' }), undefined) : undefined,
+      before === undefined ? undefined : noted(app.store.end({ session: this.request.sessionHandle() }, idle_seconds)),
+      noted(app.store.enter(sid, { client_id, at: app.now(), claims: [...claimsSent(login.request)] }, life_seconds))
     ])
-    if (handle !== undefined) this.keepSession(handle)
+    if (handle !== undefined && !isSealedHandle(code)) this.keepSession(handle)
     return this.endLogin(login).returnTo(login.request, { code })
   })
+
+  /** A pushed request is good for one login. Where the login may do without the store and that cannot be known soon, it is believed, and counted. */
+  async function firstOfPushed ({ id, request: { pushed } }: Login, degradable: boolean) {
+    if (pushed === undefined) return true
+    const ask = (patience?: number) => app.store.once(`pushed ${pushed}`, life.login + longest.request_uri_seconds, { by: id, at: pushed, patienceMs: patience })
+    if (!degradable) return ask()
+    const first = await unlessAway(ask(patienceMs), undefined)
+    if (first === undefined) app.countUncheckedReplay()
+    return first ?? true
+  }
+
+  /** What a session notes of a login keeps nobody: a store that is slow notes it behind the citizen's back, and one that never did is counted. */
+  async function noted (note: Promise<void>) {
+    const done = note.catch(error => {
+      app.countLostNote()
+      app.log.warn({ err: error }, 'a session did not note a login')
+    })
+    await inTime(patienceMs, done, () => new Error('late')).catch(() => {})
+  }
 }, { name: 'authorization-response', dependencies: ['browser', 'clients', 'pages', 'security-headers', 'sessions', 'store'] })

@@ -7,6 +7,7 @@ import type { AuthorizationRequest } from '../src/protocol/authorization-request
 import { OAuthError } from '../src/protocol/errors.ts'
 import type { Identification } from '../src/protocol/identification.ts'
 import { life, limit, type Login } from '../src/records.ts'
+import { unlessAway } from './store.ts'
 
 /** Where an answer goes, and by which way. */
 export type ReturnAddress = Pick<AuthorizationRequest, 'redirect_uri' | 'state' | 'response_mode'>
@@ -154,8 +155,8 @@ export default fp(async app => {
   app.decorateRequest('findIdentification', async function (login) {
     const record = app.sealer.open('identity', `${identityCookie} ${login.id}`, this.cookies[identityCookie] ?? '')?.record
     const identification = record !== undefined && 'handle' in record ? await app.store.get('identity', record.handle) : record
-    // a session that has ended lets nobody in, nor on
-    return identification?.sid !== undefined && await app.store.ended(identification.sid) ? undefined : identification
+    // a session that has ended lets nobody in, nor on; nor one of which that cannot be known: the provider is asked again
+    return identification?.sid !== undefined && await unlessAway(app.store.ended(identification.sid), true) ? undefined : identification
   })
   app.decorateRequest('openIdentification', async function (login) {
     const identification = await this.findIdentification(login)

@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+import type { DegradedWatch } from '../src/adapters/degradable-store.ts'
 import { breakerStates, legs, type BreakerState, type ProviderWatch } from '../src/ports.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
 
@@ -14,6 +15,10 @@ declare module 'fastify' {
     countBackChannelLogout (outcome: Delivery): void
     /** one more name that a client was believed to say for the first time, since the store could not tell */
     countUncheckedReplay (): void
+    /** one more time that a session did not note a login */
+    countLostNote (): void
+    /** What goes on while the store is away. */
+    degraded: DegradedWatch
     /** The figures of one identity provider. */
     watchProvider (idp: string): Omit<ProviderWatch, 'notRenewed'>
     /** one more hint that a provider is down: given to other replicas, or taken from one */
@@ -48,6 +53,12 @@ export default fp(async app => {
   const logouts = counterOf('passerelle_back_channel_logouts_total', 'Clients told of a logout behind the citizen\'s back, by what came of it', ['outcome'])
   for (const outcome of deliveries) logouts.inc({ outcome }, 0)
   const unchecked = counterOf('passerelle_unchecked_replays_total', 'Client assertions and DPoP proofs accepted while the store could not say whether they had been used')
+  const lostNotes = counterOf('passerelle_session_notes_lost_total', 'Logins that their session did not note, since the store was away: clients that are not told of its end, or a former handle that lives on')
+  const sealedCodes = counterOf('passerelle_degraded_codes_total', 'Codes that hold their record, given while the store was away')
+  const redemptions = counterOf('passerelle_degraded_redemptions_total', 'Such codes redeemed: recorded by the store, by this replica alone, or again, after another replica did', ['how'])
+  for (const how of ['recorded', 'alone', 'again']) redemptions.inc({ how }, 0)
+  app.decorate('countLostNote', () => lostNotes.inc())
+  app.decorate('degraded', { sealed: () => sealedCodes.inc(), redeemed: how => redemptions.inc({ how }) })
   app.decorate('countBackChannelLogout', outcome => logouts.inc({ outcome }))
   app.decorate('countUncheckedReplay', () => unchecked.inc())
   app.decorate('countLogin', () => logins.inc({ outcome: 'success', failure: '' }))

@@ -1,7 +1,10 @@
 import fp from 'fastify-plugin'
+import { degradableStore } from '../src/adapters/degradable-store.ts'
 import { memoryStore } from '../src/adapters/memory-store.ts'
+import { asOneWait } from '../src/adapters/one-deadline.ts'
 import { redisStore } from '../src/adapters/redis-store.ts'
 import { loneNoticeboard, redisNoticeboard } from '../src/adapters/redis-noticeboard.ts'
+import { sealedStore } from '../src/adapters/sealed-store.ts'
 import type { Noticeboard, Store } from '../src/ports.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
 
@@ -31,7 +34,14 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = [] }) 
   const { site, redis: { node_timeout_ms: nodeTimeoutMs } } = app.configuration.settings
   app.decorate('store', store ?? (redis.length === 0
     ? memoryStore({ site, now: app.now })
-    : redisStore({ urls: redis, site, nodeTimeoutMs, onError: complain })))
+    : degradableStore({
+      records: redisStore({ urls: redis, site, nodeTimeoutMs, onError: complain }),
+      sealed: sealedStore({ site, sealer: app.sealer, now: app.now }),
+      site,
+      now: app.now,
+      watch: app.degraded
+    })))
+  app.addHook('preHandler', (request, reply, done) => asOneWait(done))
   function complain (error: Error & { code?: string, address?: string, port?: number }) {
     app.log.warn({ code: error.code ?? error.name, address: error.address, port: error.port }, 'store connection')
   }
@@ -39,4 +49,4 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = [] }) 
   app.decorate('noticeboard', noticeboard ?? (redis.length === 0 ? loneNoticeboard : redisNoticeboard({ urls: redis, onFailure: () => app.countNoticeboardFailure() })))
 
   app.addHook('onClose', async () => { await Promise.all([app.store.close(), app.noticeboard.close()]) })
-}, { name: 'store', dependencies: ['metrics'] })
+}, { name: 'store', dependencies: ['metrics', 'signer'] })

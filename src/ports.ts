@@ -9,8 +9,14 @@ export type Handle = string
 /** Seconds since 1970-01-01T00:00:00Z (RFC 7519 NumericDate). */
 export type Clock = () => number
 
-/** What ends: a session or a token by its handle, a token by the digest `used` names, or all that stands on a `sid`. */
+/** What ends: a session or a token by its handle, a token by the name that `used` has for it, or all that stands on a `sid`. */
 export type Ending = { session: Handle } | { access_token: Handle } | { token: string } | { sid: string }
+
+/**
+ * What a put does when the store does not answer, not even for another handle elsewhere: wait for it as long as any call does, give up at once, or answer a handle that
+ * holds the record itself, sealed.
+ */
+export type IfAway = 'wait' | 'give up' | 'seal'
 
 export interface Claim {
   client_id: string
@@ -21,12 +27,17 @@ export interface Claim {
   usedSeconds: number
 }
 
+export interface GetOptions { slideSeconds?: number | undefined, patienceMs?: number | undefined, sure?: boolean | undefined }
+
 /** What the client's server has to bring back. Every method throws `store_unavailable` when it cannot know. */
 export interface Store {
   /** Keeps a record for so long; answers its handle. */
-  put<K extends Kind> (kind: K, record: Records[K], seconds: number): Promise<Handle>
-  /** The record, or undefined when there is none (any more); `slideSeconds` lets it live so long from now, `patienceMs` limits the wait. */
-  get<K extends Kind> (kind: K, handle: Handle, options?: { slideSeconds?: number | undefined, patienceMs?: number | undefined }): Promise<Records[K] | undefined>
+  put<K extends Kind> (kind: K, record: Records[K], seconds: number, options?: { ifAway?: IfAway | undefined }): Promise<Handle>
+  /**
+   * The record, or undefined when there is none (any more); `slideSeconds` lets it live so long from now, `patienceMs` limits the wait. A handle that holds its record is
+   * believed while the store cannot say whether it was ended, but where one must be `sure`.
+   */
+  get<K extends Kind> (kind: K, handle: Handle, options?: GetOptions): Promise<Records[K] | undefined>
   /** Redeems a code once: the token for the one that wins, who won for every other. */
   claim (code: Handle, claim: Claim): Promise<{ access_token: Handle } | { used: Used }>
   /** Who redeemed a code that may be gone itself. */
@@ -35,10 +46,10 @@ export interface Store {
   end (ending: Ending, seconds: number): Promise<void>
   /** Whether a `sid` was ended. */
   ended (sid: string, options?: { patienceMs?: number | undefined }): Promise<boolean>
-  /** True for the first to say this name within so many seconds, and for `by` again when it was that one. */
-  once (name: string, seconds: number, options?: { patienceMs?: number | undefined, by?: string | undefined }): Promise<boolean>
+  /** True for the first to say this name within so many seconds, and for `by` again when it was that one; at the site whose mark `at` bears, else at home. */
+  once (name: string, seconds: number, options?: { patienceMs?: number | undefined, by?: string | undefined, at?: string | undefined }): Promise<boolean>
   /** Whether somebody has. */
-  said (name: string, options?: { patienceMs?: number | undefined }): Promise<boolean>
+  said (name: string, options?: { patienceMs?: number | undefined, at?: string | undefined }): Promise<boolean>
   /** Notes that a session entered a client. */
   enter (sid: string, entered: Entered, seconds: number): Promise<void>
   /** The clients a session entered. */

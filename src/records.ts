@@ -27,7 +27,7 @@ export interface Session extends Omit<Identification, 'sid'> {
   exp: number
 }
 
-/** Who redeemed a code, and the digest of the token it gave, so that a second use is known and ends it. */
+/** Who redeemed a code, and the name of the token it gave (its site's mark and the token's digest), so that a second use is known and ends it. */
 export interface Used { client_id: string, token: string }
 
 /** A client that a session entered. */
@@ -59,6 +59,9 @@ export interface SealedRecords {
   hint: { replica: string, idp: string }
   /** a nonce for DPoP proofs (RFC 9449 §8): that it can be opened is all it says */
   nonce: null
+  /** a code, and the token it gives, while the store is away: the handle is the record */
+  code: Grant
+  token: Token
 }
 export type SealedKind = keyof SealedRecords
 
@@ -76,7 +79,9 @@ export const life = {
   /** a hint among replicas, whose clocks may differ */
   hint: 2 * 60,
   /** a nonce of ours in a DPoP proof */
-  nonce: 5 * 60
+  nonce: 5 * 60,
+  /** a handle that holds its record, at most */
+  sealedHandle: 60
 } as const
 
 /** Limits in bytes, as sent, where nothing else is said. */
@@ -86,6 +91,8 @@ export const limit = {
   pushedLoginCookie: 2400,
   identityCookie: 3000,
   allCookies: 6000,
+  /** a handle that holds its record */
+  sealedHandle: 2048,
   /** how many an answer takes away at most */
   cookiesCleared: 16
 } as const

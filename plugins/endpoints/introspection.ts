@@ -27,7 +27,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     if (!client.introspection) throw new OAuthError('introspection_not_allowed', 'this client is not registered as a data provider')
     const access_token = namedToken(request.body)
 
-    const answer = introspectionOf(await app.liveToken(access_token), { scopes: client.scopes, sector: client.sector, secret, issuer })
+    const answer = introspectionOf(await app.liveToken(access_token, { sure: true }), { scopes: client.scopes, sector: client.sector, secret, issuer })
     request.event('introspection', { client_id: client.client_id, ...(answer.active ? { acr: answer.acr } : {}), outcome: answer.active ? 'success' : 'refused' })
     reply.header('cache-control', 'no-store')
     if (client.introspection_signed_response_alg === undefined && !asksForJwt(request)) return reply.send(answer)

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { randomBytes } from 'node:crypto'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
+import { newHandle } from '../../src/adapters/handles.ts'
 import { AuthorizationParameters, pushedUri } from '../../src/protocol/authorization-request.ts'
 import { CredentialParameters } from '../../src/protocol/client-authentication.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
@@ -21,7 +21,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
     const { dpop_jkt = proof?.jkt } = asked.request
     if (proof !== undefined && dpop_jkt !== proof.jkt) throw new OAuthError('proof_invalid', 'DPoP: not by the key that dpop_jkt names')
-    const pushed = { ...asked, request: { ...asked.request, ...(dpop_jkt === undefined ? {} : { dpop_jkt }), pushed: randomBytes(16).toString('base64url') } }
+    const pushed = { ...asked, request: { ...asked.request, ...(dpop_jkt === undefined ? {} : { dpop_jkt }), pushed: newHandle(app.configuration.settings.site) } }
     app.sealLogin(request.newLogin(pushed.request, 'fr'))               // too large for a browser to carry: told now
     const { request_uri_seconds: expires_in } = client
     return reply.code(201).header('cache-control', 'no-store').send({

@@ -8,7 +8,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   app.post('/revocation', { schema: { body: TokenForm }, config: { audience: 'client' } }, async (request, reply) => {
     const client = await request.authenticateClient()
     const access_token = namedToken(request.body)
-    const token = await app.store.get('token', access_token)
+    const token = await app.store.get('token', access_token, { sure: true })
     if (token !== undefined && token.client_id !== client.client_id) throw new OAuthError('token_of_another_client', 'token: issued to another client')
     if (token !== undefined) await app.store.end({ access_token }, client.access_token_seconds)
     return reply.header('cache-control', 'no-store').send()

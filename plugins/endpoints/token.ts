@@ -7,12 +7,12 @@ import { CredentialParameters } from '../../src/protocol/client-authentication.t
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { checkGrant } from '../../src/protocol/grant.ts'
 import { idTokenClaims } from '../../src/protocol/id-token.ts'
-import type { Used } from '../../src/records.ts'
+import { life, limit, type Used } from '../../src/records.ts'
 
 const schema = {
   body: Type.Object({
     grant_type: parameter(64),
-    code: parameter(128),
+    code: parameter(limit.sealedHandle),
     redirect_uri: parameter(2048),
     code_verifier: parameter(256),
     ...CredentialParameters
@@ -42,13 +42,14 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     request.loginId = grant.login
     checkGrant(grant, { client_id: client.client_id, redirect_uri, code_verifier, jkt: proof?.jkt })
     const [ended, write] = await Promise.all([
-      app.store.ended(grant.sid),
+      app.sessionEnded(grant),
       app.jwtsFor(client, 'id_token'),                                   // what could be missing is had before the code is spent
       proof?.spend(client)
     ])
     if (ended) throw new OAuthError('code_invalid', 'code: its session has ended')
 
-    const { code_seconds, access_token_seconds, id_token_seconds, id_token_signed_response_alg } = client
+    const { code_seconds, id_token_seconds, id_token_signed_response_alg } = client
+    const access_token_seconds = grant.degraded ? Math.min(client.access_token_seconds, life.sealedHandle) : client.access_token_seconds
     const claim = await app.store.claim(code, {
       client_id: client.client_id,
       token: { ...grant, exp: app.now() + access_token_seconds, ...(proof === undefined ? {} : { jkt: proof.jkt }) },
@@ -87,4 +88,4 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   }
 }
 
-export default fp(plugin, { name: 'token', encapsulate: true, dependencies: ['clients', 'client-keys', 'sender-proof', 'store'] })
+export default fp(plugin, { name: 'token', encapsulate: true, dependencies: ['clients', 'client-keys', 'sender-proof', 'store', 'tokens'] })

@@ -4,9 +4,10 @@ import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import { parameter } from '../../src/protocol/authorization-request.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
+import { limit } from '../../src/records.ts'
 
 /** The token may stand in a form; a request without a body is no form. */
-const body = Type.Union([Type.Null(), Type.Object({ access_token: parameter(128) })])
+const body = Type.Union([Type.Null(), Type.Object({ access_token: parameter(limit.sealedHandle) })])
 
 interface Presented { scheme: 'bearer' | 'dpop', access_token: string }
 

@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, createHash, createHmac, createSecretKey, randomBytes, type KeyObject } from 'node:crypto'
 import type { Handle } from '../ports.ts'
+import { limit } from '../records.ts'
 
 // How a store keeps what it cannot read: under the digest of a handle, sealed by a key that only the handle gives.
 
@@ -10,6 +11,12 @@ export const newHandle = (site: string): Handle => `${site}-${randomBytes(32).to
 
 /** Whether a text can be a handle at all: what is not needs no question to any store. */
 export const isHandle = (text: string) => /^[a-z0-9]{1,4}-[A-Za-z0-9_-]{43}$/.test(text)
+
+/** Whether a text can be a handle that holds its record itself (`site~sealed`). */
+export const isSealedHandle = (text: string) => text.length <= limit.sealedHandle && /^[a-z0-9]{1,4}~[\w.-]+$/.test(text)
+
+/** The mark of the site that issued a handle, a `sid` or the name of a token; undefined for anything else. */
+export const siteOf = (text: string) => /^([a-z0-9]{1,4})[-~]/.exec(text)?.[1]
 
 /** The name a secret is kept under: it tells nothing of the secret. */
 export const digestOf = (secret: string) => createHash('sha256').update(`passerelle name ${version} ${secret}`).digest('base64url')

@@ -1,6 +1,9 @@
+import calculateSlot from 'cluster-key-slot'
+import { Cluster } from 'ioredis'
 import { OAuthError } from '../protocol/errors.ts'
-import type { Store } from '../ports.ts'
-import { recordStore, within, type Cells } from './record-store.ts'
+import { withinOneDeadline } from './one-deadline.ts'
+import { primaryBreakers } from './primary-breakers.ts'
+import { recordStore, within, type Cells, type RecordStore } from './record-store.ts'
 import { connectRedis, disconnectRedis, type RedisUrls } from './redis-connection.ts'
 
 export interface RedisStoreOptions {
@@ -12,28 +15,33 @@ export interface RedisStoreOptions {
   onError?: (error: Error) => void
 }
 
-/** Redis as the keeper of records; one key a command, no transactions, no scripts. Total patience outlasts a failover, and has one end. */
-export function redisStore ({ urls, site, nodeTimeoutMs = 2000, onError = () => {} }: RedisStoreOptions): Store {
+/** Redis as the keeper of records; one key a command, no transactions, no scripts. Total patience outlasts a failover, and has one end for all that a request asks. */
+export function redisStore ({ urls, site, nodeTimeoutMs = 2000, onError = () => {} }: RedisStoreOptions): RecordStore {
   const deadlineMs = nodeTimeoutMs + 4000
   const redis = connect(urls, deadlineMs)
   redis.on('error', onError)
+  const breakers = primaryBreakers()
 
-  const ask = async <T>(answer: Promise<T>): Promise<T> => {
-    try { return await within(deadlineMs, answer) } catch (cause) {
+  const ask = <T>(command: () => Promise<T>): Promise<T> => withinOneDeadline(deadlineMs, async leftMs => {
+    try { return await within(leftMs, command()) } catch (cause) {
       throw cause instanceof OAuthError ? cause : new OAuthError('store_unavailable', 'the store could not answer', { cause })
     }
-  }
+  })
 
   const cells: Cells = {
-    swapNew: (key, value, seconds) => ask(redis.set(key, value, 'EX', seconds, 'NX', 'GET')),
-    async set (key, value, seconds) { await ask(redis.set(key, value, 'EX', seconds)) },
-    get: (key, slideSeconds) => ask(slideSeconds === undefined ? redis.get(key) : redis.getex(key, 'EX', slideSeconds)),
+    swapNew: (key, value, seconds) => ask(() => redis.set(key, value, 'EX', seconds, 'NX', 'GET')),
+    async set (key, value, seconds) { await ask(() => redis.set(key, value, 'EX', seconds)) },
+    get: (key, slideSeconds) => ask(() => slideSeconds === undefined ? redis.get(key) : redis.getex(key, 'EX', slideSeconds)),
     async add (key, field, value, seconds) {
-      await ask(Promise.all([redis.hset(key, field, value), redis.expire(key, seconds)])
+      await ask(() => Promise.all([redis.hset(key, field, value), redis.expire(key, seconds)])
         .then(([, timed]) => timed === 0 ? redis.expire(key, seconds) : timed))  // in a failover the second may have come first
     },
-    all: key => ask(redis.hvals(key)),
+    all: key => ask(() => redis.hvals(key)),
+    partOf: key => redis instanceof Cluster ? redis.slots[calculateSlot(key)]?.[0] ?? '' : '',
+    isAway: breakers.isOpen,
+    soon: breakers.soon,
     async close () {
+      breakers.close()
       await within(1000, redis.quit()).catch(() => {})                  // a Redis that is away must not keep us
       disconnectRedis(redis)
     }

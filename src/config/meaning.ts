@@ -77,6 +77,7 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
     if (client.redirect_uris.length === 0 && !client.introspection) say(file, '/redirect_uris', 'expected one at least')
     if (isPublic && client.introspection) say(file, '/introspection', 'a public client is no data provider')
     if (client.introspection && client.scopes.every(scope => scope === 'openid')) say(file, '/scopes', 'expected one beyond openid: what a data provider shares with no token it learns nothing of')
+    if (client.degraded === 'allow' && (isPublic || client.profile === 'fapi2')) say(file, '/degraded', `expected deny for ${isPublic ? 'a public client' : 'fapi2'}`)
     if (isPublic && !client.require_pkce) say(file, '/require_pkce', 'expected true for a public client')
     if (isPublic && client.acr_values.some(level => level !== levels[0])) say(file, '/acr_values', `a public client has the lowest level only: expected [${levels[0]}]`)
   }

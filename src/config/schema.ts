@@ -108,6 +108,7 @@ export const Client = Type.Object({
     deny: list('never these', { default: [] })
   }),
   idp_hints: list('providers that `idp_hint` may name', { default: [] }),
+  degraded: Type.Optional(oneOf('whether logins go on while Redis is away, with codes and tokens that hold their record for a minute at most and are good once at each replica (docs/security.md); unless set at the lowest level only, never for public clients and `fapi2`', ['allow', 'deny'])),
   code_seconds: seconds('life of a code', 30, 60),
   access_token_seconds: seconds('life of an access token', 60, longest.access_token_seconds),
   id_token_seconds: seconds('life of an ID Token', 60, 3600)

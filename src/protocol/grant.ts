@@ -30,6 +30,8 @@ export interface Grant {
   auth_time: number
   idp: string
   sid: string
+  /** the store was away: the handle holds this grant itself, and no session stands behind its `sid` */
+  degraded?: true
 }
 
 /** The same grant, as its access token stands for it. */

@@ -2,6 +2,7 @@ import crypto, { createSecretKey, randomBytes } from 'node:crypto'
 import { syncBuiltinESMExports } from 'node:module'
 import t from 'tap'
 import { keyringSealer, type SealingKey } from '../../src/adapters/keyring-sealer.ts'
+import { grantOf } from '../support/store-contract.ts'
 import type { SealedKind, SealedRecords } from '../../src/records.ts'
 
 const issuer = 'https://passerelle.example'
@@ -22,7 +23,9 @@ const examples: { [K in SealedKind]: SealedRecords[K] } = {
   pushed: { request: { client_id: 'mairie', state: 'é日本' } as unknown as SealedRecords['pushed']['request'] },
   knowledge: { at: start, value: { keys: [{ kty: 'EC', kid: 'é' }] } },
   hint: { replica: 'AAAAAAAAAAA0', idp: 'impots' },
-  nonce: null
+  nonce: null,
+  code: grantOf(),
+  token: grantOf()
 }
 const kinds = Object.keys(examples) as SealedKind[]
 const place = '__Host-login-abc'

@@ -455,7 +455,7 @@ t.test('pushing asks nothing of the store, but for the proofs of a fapi2 client'
 })
 
 t.test('whether it was used is asked for a quarter of a second, and that it is used must be known', async t => {
-  const gateway = await testApp(t)
+  const gateway = await testApp(t, { clients: { agency: { degraded: 'deny' } } })
   const patience: unknown[] = []
   const { said } = gateway.store
   gateway.store.said = (name, options) => { patience.push(options?.patienceMs); return said(name, options) }
@@ -467,6 +467,17 @@ t.test('whether it was used is asked for a quarter of a second, and that it is u
   isForClient(t, await browser.agree(way.page), 'temporarily_unavailable', pushed, 'no code while nobody can tell')
   gateway.store.heal()
   t.ok((await browser.agree(way.page)).query.get('code'), 'afterwards it is still good')
+})
+
+t.test('a login that may do without the store is believed that its request was not used, and it is counted', async t => {
+  const gateway = await testApp(t)
+  const pushed = await gateway.push('agency')
+  const browser = gateway.browser()
+  const way = await browser.toConsent('agency', { pushed })
+  gateway.store.fail('once')
+  t.equal(await gateway.metric('passerelle_unchecked_replays_total'), 0)
+  t.ok((await browser.agree(way.page)).query.get('code'))
+  t.equal(await gateway.metric('passerelle_unchecked_replays_total'), 1)
 })
 
 t.test('a data provider, which has no address, pushes nothing', async t => {

@@ -1,0 +1,21 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+
+/** How long a request waits for the store in all: set by its first call that is slow. */
+interface Wait { until: number }
+
+const waits = new AsyncLocalStorage<Wait>()
+/** Milliseconds beyond which an answer is slow: the store, or a part of it, may be away. */
+export const slowMs = 250
+
+/** Whatever this starts waits for the store as one: several calls that meet an outage share one deadline. */
+export const asOneWait = <T>(start: () => T): T => waits.run({ until: Infinity }, start)
+
+/** The answer of a call that by itself would wait so long, or what is left of that to the request it belongs to. */
+export async function withinOneDeadline<T> (deadlineMs: number, ask: (leftMs: number) => Promise<T>): Promise<T> {
+  const wait = waits.getStore()
+  const begun = performance.now()
+  const leftMs = Math.max(0, Math.min(deadlineMs, (wait?.until ?? Infinity) - begun))
+  try { return await ask(leftMs) } finally {
+    if (wait !== undefined && performance.now() - begun > slowMs) wait.until = Math.min(wait.until, begun + deadlineMs)
+  }
+}

@@ -1,0 +1,106 @@
+import { OAuthError } from '../protocol/errors.ts'
+import type { Clock, Handle, Sealer, Store } from '../ports.ts'
+import { life, limit, type Kind, type Records, type Used } from '../records.ts'
+import { digestOf, isSealedHandle } from './handles.ts'
+import { tokenName } from './record-store.ts'
+
+export interface SealedStore extends Store {
+  /** Takes somebody else's word for who redeemed a code. */
+  amend (code: Handle, used: Used): void
+  /** Ends a token that was given here, by its name; whether there is one. */
+  endHere (token: string): boolean
+}
+
+interface Redeemed { used: Used, /** that was given here */ token: string, until: number, ended: boolean }
+
+/** What one replica remembers of redeemed codes at most: beyond that it redeems none. */
+const mostRedeemed = 10_000
+
+const cannot = (what: string) => new OAuthError('store_unavailable', `${what} cannot be kept in a handle`)
+const refuses = (what: string) => async (): Promise<never> => { throw cannot(what) }
+
+/**
+ * A store that keeps nothing: a code or a token is the record itself, sealed, for a minute at most. It knows only what was redeemed and ended at this very replica; sessions, marks
+ * and whatever else somebody has to remember it refuses.
+ */
+export function sealedStore ({ site, sealer, now, most = mostRedeemed }: { site: string, sealer: Sealer, now: Clock, most?: number }): SealedStore {
+  const redeemed = new Map<string, Redeemed>()
+  const byToken = new Map<string, Redeemed>()
+  const isSealed = (kind: Kind): kind is 'code' | 'token' => kind === 'code' || kind === 'token'
+
+  function seal (kind: 'code' | 'token', record: Records['code' | 'token'], seconds: number): Handle {
+    const handle = `${site}~${sealer.seal(kind, site, { ...record, degraded: true } as never, now() + Math.min(seconds, life.sealedHandle))}`
+    if (handle.length > limit.sealedHandle) throw cannot(`a ${kind} of ${handle.length} bytes`)
+    return handle
+  }
+
+  const open = <K extends 'code' | 'token'>(kind: K, handle: Handle) => isSealedHandle(handle) ? sealer.open(kind, handle.slice(0, handle.indexOf('~')), handle.slice(handle.indexOf('~') + 1))?.record : undefined
+
+  const known = (code: Handle) => {
+    const found = redeemed.get(digestOf(code))
+    return found !== undefined && found.until > now() ? found : undefined
+  }
+
+  /** Room for one more: what is over is forgotten, what is not never. */
+  function makeRoom () {
+    if (redeemed.size < most) return
+    for (const [digest, { token, until }] of redeemed) {
+      if (until > now()) continue
+      redeemed.delete(digest)
+      byToken.delete(token)
+    }
+    if (redeemed.size >= most) throw new OAuthError('store_unavailable', 'as many codes as one replica remembers were redeemed here')
+  }
+
+  function endHere (token: string) {
+    const here = byToken.get(token)
+    if (here !== undefined) here.ended = true
+    return here !== undefined
+  }
+
+  return {
+    async put (kind, record, seconds) {
+      if (!isSealed(kind)) throw cannot(`a ${kind}`)
+      return seal(kind, record as Records['code' | 'token'], seconds)
+    },
+
+    async get<K extends Kind> (kind: K, handle: Handle) {
+      if (!isSealed(kind)) return undefined
+      const record = open(kind, handle)
+      return record !== undefined && kind === 'token' && byToken.get(tokenName(site, handle))?.ended ? undefined : record as Records[K] | undefined
+    },
+
+    async claim (code, { client_id, token, tokenSeconds, usedSeconds }) {
+      const before = known(code)
+      if (before !== undefined) return { used: before.used }
+      makeRoom()
+      const access_token = seal('token', token, tokenSeconds)
+      const name = tokenName(site, access_token)
+      const here = { used: { client_id, token: name }, token: name, until: now() + usedSeconds, ended: false }
+      redeemed.set(digestOf(code), here)
+      byToken.set(name, here)
+      return { access_token }
+    },
+
+    async usedBy (code) { return known(code)?.used },
+
+    amend (code, used) {
+      const here = known(code)
+      if (here !== undefined) here.used = used
+    },
+
+    endHere,
+
+    async end (ending) {
+      if ('sid' in ending || 'session' in ending) throw cannot('the end of a session')
+      endHere('token' in ending ? ending.token : tokenName(site, ending.access_token))
+    },
+
+    ended: refuses('the end of a session'),
+    once: refuses('a name that is said once'),
+    said: refuses('a name that is said once'),
+    enter: refuses('the clients of a session'),
+    entered: refuses('the clients of a session'),
+    async close () { redeemed.clear(); byToken.clear() }
+  }
+}

@@ -1,0 +1,31 @@
+import { OAuthError } from '../protocol/errors.ts'
+import type { Store } from '../ports.ts'
+import { siteOf } from './handles.ts'
+
+/**
+ * One store of several sites, none of which knows what another keeps: what is new is kept at home, and what a site issued is read, claimed and ended there, whichever
+ * site is asked. So a code is good once, whatever becomes of the link between them.
+ */
+export function sitedStore ({ home, stores }: { home: string, stores: ReadonlyMap<string, Store> }): Store {
+  const own = stores.get(home)!
+  /** Who keeps what this text names; undefined where it is of a site that we do not know. What bears no mark is our own. */
+  const keeperOf = (text: string) => stores.get(siteOf(text) ?? home)
+
+  return {
+    put: (kind, record, seconds, options) => own.put(kind, record, seconds, options),
+    async get (kind, handle, options) { return keeperOf(handle)?.get(kind, handle, options) },
+    async claim (code, claim) {
+      const keeper = keeperOf(code)
+      if (keeper === undefined) throw new OAuthError('store_unavailable', 'a code of a site that is not configured')
+      return keeper.claim(code, claim)
+    },
+    async usedBy (code) { return keeperOf(code)?.usedBy(code) },
+    async end (ending, seconds) { await keeperOf(Object.values(ending)[0]!)?.end(ending, seconds) },
+    async ended (sid, options) { return await keeperOf(sid)?.ended(sid, options) ?? false },
+    async once (name, seconds, options) { return (keeperOf(options?.at ?? '') ?? own).once(name, seconds, options) },
+    async said (name, options) { return (keeperOf(options?.at ?? '') ?? own).said(name, options) },
+    async enter (sid, entered, seconds) { await keeperOf(sid)?.enter(sid, entered, seconds) },
+    async entered (sid) { return await keeperOf(sid)?.entered(sid) ?? [] },
+    async close () { await Promise.all([...stores.values()].map(store => store.close())) }
+  }
+}
