@@ -73,9 +73,9 @@ export default fp(async app => {
     const sid = identification.sid ?? (before?.person === identification.person ? before.sid : newHandle(site))
 
     const [code, handle] = await Promise.all([
-      app.store.put('code', { ...grant, login: login.id, sid }, code_seconds, { ifAway: degradable ? 'seal' : 'wait' }),
+      app.store.put('code', { ...grant, login: login.id, sid, issuedAt: app.now() }, code_seconds, { ifAway: degradable ? 'seal' : 'wait' }),
       // authenticated anew: a new handle, whatever becomes of the old one; without a session the next service asks the provider again
-      identification.sid === undefined ? unlessAway(app.store.put('session', { ...identification, sid, exp: app.now() + life_seconds }, idle_seconds, { ifAway: 'give up' }), undefined) : undefined,
+      identification.sid === undefined ? unlessAway(app.store.put('session', { ...identification, sid, client_id, exp: app.now() + life_seconds }, idle_seconds, { ifAway: 'give up' }), undefined) : undefined,
       before === undefined ? undefined : noted(app.store.end({ session: this.request.sessionHandle() }, idle_seconds)),
       noted(app.store.enter(sid, { client_id, at: app.now(), claims: [...claimsSent(login.request)] }, life_seconds))
     ])

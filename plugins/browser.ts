@@ -155,6 +155,7 @@ export default fp(async app => {
   app.decorateRequest('findIdentification', async function (login) {
     const record = app.sealer.open('identity', `${identityCookie} ${login.id}`, this.cookies[identityCookie] ?? '')?.record
     const identification = record !== undefined && 'handle' in record ? await app.store.get('identity', record.handle) : record
+    if (identification !== undefined && app.isRecalled(identification)) return undefined
     // a session that has ended lets nobody in, nor on; nor one of which that cannot be known: the provider is asked again
     return identification?.sid !== undefined && await unlessAway(app.store.ended(identification.sid), true) ? undefined : identification
   })

@@ -17,6 +17,10 @@ declare module 'fastify' {
     countUncheckedReplay (): void
     /** one more time that a session did not note a login */
     countLostNote (): void
+    /** How many recalls are in force is asked of this. */
+    watchRecalls (count: () => number): void
+    /** one more time that what operators called back could not be read */
+    countRecallsUnread (): void
     /** What goes on while the store is away. */
     degraded: DegradedWatch
     /** The figures of one identity provider. */
@@ -57,6 +61,11 @@ export default fp(async app => {
   const sealedCodes = counterOf('passerelle_degraded_codes_total', 'Codes that hold their record, given while the store was away')
   const redemptions = counterOf('passerelle_degraded_redemptions_total', 'Such codes redeemed: recorded by the store, by this replica alone, or again, after another replica did', ['how'])
   for (const how of ['recorded', 'alone', 'again']) redemptions.inc({ how }, 0)
+  const unread = counterOf('passerelle_recalls_unread_total', 'Times that what operators called back could not be read: what was known counts on')
+  app.decorate('countRecallsUnread', () => unread.inc())
+  app.decorate('watchRecalls', count => {
+    const inForce = gaugeOf('passerelle_recalls_in_force', 'What operators called back, as this replica knows it', [], () => inForce.set(count()))
+  })
   app.decorate('countLostNote', () => lostNotes.inc())
   app.decorate('degraded', { sealed: () => sealedCodes.inc(), redeemed: how => redemptions.inc({ how }) })
   app.decorate('countBackChannelLogout', outcome => logouts.inc({ outcome }))

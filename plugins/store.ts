@@ -2,17 +2,23 @@ import fp from 'fastify-plugin'
 import { degradableStore } from '../src/adapters/degradable-store.ts'
 import { memoryStore } from '../src/adapters/memory-store.ts'
 import { asOneWait } from '../src/adapters/one-deadline.ts'
+import { recallingStore } from '../src/adapters/recalls.ts'
 import { redisStore } from '../src/adapters/redis-store.ts'
 import { loneNoticeboard, redisNoticeboard } from '../src/adapters/redis-noticeboard.ts'
 import { sealedStore } from '../src/adapters/sealed-store.ts'
 import type { Noticeboard, Store } from '../src/ports.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
+import type { Recallable } from '../src/protocol/recall.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     store: Store
     /** what replicas tell each other and can do without */
     noticeboard: Noticeboard
+    /** what operators called back: looks now, and from now on each second; whether the store could say */
+    lookForRecalls (): Promise<boolean>
+    /** whether something that a browser carries was called back */
+    isRecalled (record: Recallable): boolean
   }
 }
 
@@ -32,7 +38,7 @@ export interface StoreOptions { store?: Store | undefined, noticeboard?: Noticeb
 /** What the client's server has to bring back: Redis where there is one, else the embedded store. */
 export default fp<StoreOptions>(async (app, { store, noticeboard, redis = [] }) => {
   const { site, redis: { node_timeout_ms: nodeTimeoutMs } } = app.configuration.settings
-  app.decorate('store', store ?? (redis.length === 0
+  const kept = store ?? (redis.length === 0
     ? memoryStore({ site, now: app.now })
     : degradableStore({
       records: redisStore({ urls: redis, site, nodeTimeoutMs, onError: complain }),
@@ -40,7 +46,18 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = [] }) 
       site,
       now: app.now,
       watch: app.degraded
-    })))
+    }))
+  const recalls = recallingStore({
+    store: kept,
+    sealer: app.sealer,
+    onNew: recall => app.log.warn({ ...recall }, 'called back'),
+    onFailure: () => app.countRecallsUnread()
+  })
+  app.watchRecalls(recalls.count)
+  app.decorate('store', recalls.store)
+  app.decorate('lookForRecalls', recalls.look)
+  app.decorate('isRecalled', recalls.isRecalled)
+  app.addHook('onListen', async () => { recalls.look() })
   app.addHook('preHandler', (request, reply, done) => asOneWait(done))
   function complain (error: Error & { code?: string, address?: string, port?: number }) {
     app.log.warn({ code: error.code ?? error.name, address: error.address, port: error.port }, 'store connection')

@@ -54,6 +54,10 @@ export interface Store {
   enter (sid: string, entered: Entered, seconds: number): Promise<void>
   /** The clients a session entered. */
   entered (sid: string): Promise<Entered[]>
+  /** Leaves a text for every replica of every site, under its name. */
+  recall (name: string, text: string, seconds: number): Promise<void>
+  /** The texts that were left at home. */
+  recalls (): Promise<string[]>
   close (): Promise<void>
 }
 

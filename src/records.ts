@@ -23,12 +23,20 @@ export interface Login {
 /** Single sign-on: what lets the citizen into the next service. */
 export interface Session extends Omit<Identification, 'sid'> {
   sid: string
+  /** the client that the citizen entered when it was opened */
+  client_id: string
   /** NumericDate, seconds: the end, however much it is used */
   exp: number
 }
 
 /** Who redeemed a code, and the name of the token it gave (its site's mark and the token's digest), so that a second use is known and ends it. */
 export interface Used { client_id: string, token: string }
+
+/**
+ * What an operator called back: all that an identity provider vouched for, or that stands on a client, in a span of time (NumericDate, seconds). Sessions, codes and tokens of it are
+ * no more.
+ */
+export interface Recall { idp?: string | undefined, client_id?: string | undefined, since: number, until: number }
 
 /** A client that a session entered. */
 export interface Entered { client_id: string, at: number, /** names of the claims it was told */ claims: string[] }
@@ -59,6 +67,8 @@ export interface SealedRecords {
   hint: { replica: string, idp: string }
   /** a nonce for DPoP proofs (RFC 9449 §8): that it can be opened is all it says */
   nonce: null
+  /** what an operator called back, for every replica */
+  recall: Recall
   /** a code, and the token it gives, while the store is away: the handle is the record */
   code: Grant
   token: Token

@@ -1,4 +1,5 @@
 import pino from 'pino'
+import { inTime } from './adapters/in-time.ts'
 import { buildApp } from './app.ts'
 import { ConfigurationError, loadConfiguration } from './config/load.ts'
 
@@ -25,7 +26,7 @@ async function start () {
 
   await app.operations.listen({ host: operations.host, port: operations.port })
   if (redis.length === 0) app.log.warn('records are kept in this process only: PASSERELLE_REDIS is not set')
-  else await app.store.ended('start', { patienceMs: 2000 }).catch(() => app.log.warn('started while the store is away'))
+  else if (!await inTime(2000, app.lookForRecalls(), () => new Error('late')).catch(() => false)) app.log.warn('started while the store is away')
   await app.listen({ host: listen.host, port: listen.port })
   app.log.info({ issuer, configuration: configuration.hash, clients: configuration.clients.size, identityProviders: configuration.identityProviders.size }, 'serving')
 }

@@ -46,6 +46,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
       person: settings.identity.subject === 'pivot' ? personOfPivot(subject, claims) : personOfAccount(subject, issuer, sub),
       claims: pick(claims, shared ? knownClaims : claimsSent(login.request)),
       ...facts,
+      identifiedAt: app.now(),
       ...(id_token === undefined ? {} : { id_token })
     }
   }

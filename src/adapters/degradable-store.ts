@@ -123,6 +123,8 @@ export function degradableStore ({ records, sealed, site, now, watch }: Degradab
     said: (name, options) => records.said(name, options),
     enter: (sid, entered, seconds) => records.enter(sid, entered, seconds),
     entered: sid => records.entered(sid),
+    recall: (name, text, seconds) => records.recall(name, text, seconds),
+    recalls: () => records.recalls(),
 
     async close () {
       clearTimeout(timer)

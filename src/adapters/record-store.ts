@@ -35,6 +35,7 @@ export interface RecordStore extends Store {
 }
 
 const endedMark = 'ended'
+const recallsKey = 'recalls:{all}'
 /** how often a handle is drawn anew for one that another part keeps */
 const mostDraws = 64
 
@@ -170,6 +171,9 @@ export function recordStore (cells: Cells, { site }: { site: string }): RecordSt
     async entered (sid) {
       return (await cells.all(nameOf('entered', sid))).map(kept => open(sid, 'entered', kept) as Entered)
     },
+
+    recall: (name, text, seconds) => cells.add(recallsKey, digestOf(name), text, seconds),
+    recalls: () => cells.all(recallsKey),
 
     async close () { await cells.close() }
   }

@@ -101,6 +101,8 @@ export function sealedStore ({ site, sealer, now, most = mostRedeemed }: { site:
     said: refuses('a name that is said once'),
     enter: refuses('the clients of a session'),
     entered: refuses('the clients of a session'),
+    recall: refuses('a recall'),
+    recalls: refuses('a recall'),
     async close () { redeemed.clear(); byToken.clear() }
   }
 }

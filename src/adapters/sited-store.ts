@@ -26,6 +26,8 @@ export function sitedStore ({ home, stores }: { home: string, stores: ReadonlyMa
     async said (name, options) { return (keeperOf(options?.at ?? '') ?? own).said(name, options) },
     async enter (sid, entered, seconds) { await keeperOf(sid)?.enter(sid, entered, seconds) },
     async entered (sid) { return await keeperOf(sid)?.entered(sid) ?? [] },
+    async recall (name, text, seconds) { await Promise.all([...stores.values()].map(store => store.recall(name, text, seconds))) },
+    recalls: () => own.recalls(),
     async close () { await Promise.all([...stores.values()].map(store => store.close())) }
   }
 }

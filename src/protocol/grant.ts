@@ -29,6 +29,9 @@ export interface Grant {
   /** NumericDate, seconds */
   auth_time: number
   idp: string
+  /** NumericDate, seconds: when the citizen came back from the provider, and when the code was issued */
+  identifiedAt: number
+  issuedAt: number
   sid: string
   /** the store was away: the handle holds this grant itself, and no session stands behind its `sid` */
   degraded?: true
@@ -51,7 +54,7 @@ interface Parties {
 }
 
 /** What a client will be told of who came back, cut to what it asked for. @throws {OAuthError} account_unknown */
-export function grantOf (request: AuthorizationRequest, { person, claims, acr, amr, auth_time, idp, sid }: Identification, { levels, sector, secret }: Parties): Omit<Grant, 'login' | 'sid'> {
+export function grantOf (request: AuthorizationRequest, { person, claims, acr, amr, auth_time, idp, identifiedAt, sid }: Identification, { levels, sector, secret }: Parties): Omit<Grant, 'login' | 'sid' | 'issuedAt'> {
   const { client_id, redirect_uri, scopes, code_challenge, dpop_jkt, nonce, idTokenClaims } = request
   const sub = pairwiseSubject(secret, person, sector)
   if (request.sub !== undefined && request.sub !== sub) throw new OAuthError('account_unknown', 'sub: another account was asked for')
@@ -71,7 +74,8 @@ export function grantOf (request: AuthorizationRequest, { person, claims, acr, a
     acr: reportedAcr(levels, sid === undefined ? acr : request.acr, request.essentialAcr),
     amr,
     auth_time,
-    idp
+    idp,
+    identifiedAt
   }
 }
 

@@ -17,6 +17,8 @@ export interface Identification {
   auth_time: number
   /** the provider did not say when, and may not have asked: `auth_time` is when the citizen came back, and proves no fresh login */
   authTimeAssumed?: true
+  /** NumericDate, seconds: when the citizen came back */
+  identifiedAt: number
   /** for upstream logout: the provider's ID Token, where it has a logout */
   id_token?: string
   /** the session this came from, when single sign-on spared the citizen the provider */

@@ -24,6 +24,7 @@ const examples: { [K in SealedKind]: SealedRecords[K] } = {
   knowledge: { at: start, value: { keys: [{ kty: 'EC', kid: 'é' }] } },
   hint: { replica: 'AAAAAAAAAAA0', idp: 'impots' },
   nonce: null,
+  recall: { idp: 'impots', since: start, until: start },
   code: grantOf(),
   token: grantOf()
 }

@@ -16,7 +16,7 @@ const jkt = '0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I'
 const otherJkt = 'NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs'
 
 const plain: Grant = {
-  login: 'l', client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid'], sub: 'sub', person: 'p', claims: {}, acr: 'eidas1', amr: [], auth_time: 1771000000, idp: 'taxes', sid: 's'
+  login: 'l', client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid'], sub: 'sub', person: 'p', claims: {}, acr: 'eidas1', amr: [], auth_time: 1771000000, idp: 'taxes', identifiedAt: 1771000000, issuedAt: 1771000005, sid: 's'
 }
 const grant: Grant = { ...plain, code_challenge }
 const request = { client_id: 'town', redirect_uri: 'https://town.example/back', code_verifier }
@@ -85,7 +85,7 @@ t.test('the client, its address and its verifier redeem a code', async t => {
 
 const parties = { levels: ['eidas1', 'eidas2', 'eidas3'], sector: 'town', secret: createSecretKey(Buffer.alloc(32, 1)) }
 const asked: AuthorizationRequest = { client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'email'], acr: 'eidas1' }
-const angela: Identification = { idp: 'taxes', person: 'p', claims: { given_name: 'Angela', email: 'a@b.fr', gender: 'female' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1771000000 }
+const angela: Identification = { idp: 'taxes', person: 'p', claims: { given_name: 'Angela', email: 'a@b.fr', gender: 'female' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1771000000, identifiedAt: 1771000003 }
 const sub = pairwiseSubject(parties.secret, 'p', 'town')
 
 t.test('another account than the one that was asked for gives nothing (OpenID Connect Core §5.5.1)', async t => {
@@ -95,7 +95,7 @@ t.test('another account than the one that was asked for gives nothing (OpenID Co
 
 t.test('a grant holds what was asked for and no more', async t => {
   t.strictSame(grantOf(asked, angela, parties), {
-    client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'email'], sub, person: angela.person, claims: { email: 'a@b.fr' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1771000000, idp: 'taxes'
+    client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'email'], sub, person: angela.person, claims: { email: 'a@b.fr' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1771000000, idp: 'taxes', identifiedAt: 1771000003
   })
   const all = grantOf({ ...asked, scopes: ['openid', 'idp_id', 'amr'], userinfoClaims: ['gender'], idTokenClaims: ['given_name'], code_challenge, nonce: 'n' }, angela, parties)
   t.match(all, { claims: { idp_id: 'taxes', amr: ['pwd'], gender: 'female' }, idTokenClaims: { given_name: 'Angela' }, code_challenge, nonce: 'n' })

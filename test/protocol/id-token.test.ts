@@ -7,7 +7,7 @@ import { clientSessionId } from '../../src/protocol/subject.ts'
 const secret = createSecretKey(Buffer.alloc(32, 1))
 const issue = { issuer: 'https://passerelle.example', now: 1771000000, lifeSeconds: 60, access_token: 'jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y', alg: 'ES256' as const, secret }
 const grant: Grant = {
-  login: 'l', client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'profile'], code_challenge: 'c', sub: 'the sub', person: 'p', claims: { family_name: 'DUBOIS' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1770999900, idp: 'taxes', sid: 'the sid'
+  login: 'l', client_id: 'town', redirect_uri: 'https://town.example/back', scopes: ['openid', 'profile'], code_challenge: 'c', sub: 'the sub', person: 'p', claims: { family_name: 'DUBOIS' }, acr: 'eidas2', amr: ['pwd'], auth_time: 1770999900, idp: 'taxes', identifiedAt: 1770999950, issuedAt: 1770999990, sid: 'the sid'
 }
 const told = {
   iss: 'https://passerelle.example',

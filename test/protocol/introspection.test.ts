@@ -21,6 +21,8 @@ const token: Token = {
   amr: ['pwd'],
   auth_time: 1771000000,
   idp: 'taxes',
+  identifiedAt: 1771000000,
+  issuedAt: 1771000001,
   sid: 'the sid',
   exp: 1771000060
 }

@@ -30,15 +30,17 @@ export const grantOf = (changes: Partial<Token> = {}): Token => ({
   amr: ['pwd'],
   auth_time: 1700000000,
   idp: 'impots',
+  identifiedAt: 1700000000,
+  issuedAt: 1700000010,
   sid: randomBytes(9).toString('base64url'),
   ...changes
 })
 
 export const identificationOf = (changes: Partial<Identification> = {}): Identification =>
-  ({ idp: 'impots', person: 'p', claims: { given_name: 'Élodie' }, acr: 'eidas1', amr: ['pwd'], auth_time: 1700000000, ...changes })
+  ({ idp: 'impots', person: 'p', claims: { given_name: 'Élodie' }, acr: 'eidas1', amr: ['pwd'], auth_time: 1700000000, identifiedAt: 1700000000, ...changes })
 
 export const sessionOf = (changes: Partial<Session> = {}): Session =>
-  ({ ...identificationOf(), sid: randomBytes(9).toString('base64url'), exp: 1700028800, ...changes })
+  ({ ...identificationOf(), sid: randomBytes(9).toString('base64url'), client_id: 'mairie', exp: 1700028800, ...changes })
 
 const examples: { [K in Kind]: () => Records[K] } = { code: grantOf, token: grantOf, session: sessionOf, identity: identificationOf }
 const kinds = Object.keys(examples) as Kind[]

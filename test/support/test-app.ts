@@ -176,7 +176,7 @@ export interface FrailStore extends Store {
   heal (): void
 }
 
-const storeMethods = ['put', 'get', 'claim', 'usedBy', 'end', 'ended', 'once', 'said', 'enter', 'entered'] as const satisfies Array<keyof Store>
+const storeMethods = ['put', 'get', 'claim', 'usedBy', 'end', 'ended', 'once', 'said', 'enter', 'entered', 'recall', 'recalls'] as const satisfies Array<keyof Store>
 
 /** A store that a test makes fail. */
 export function frailStore (store: Store): FrailStore {
