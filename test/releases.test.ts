@@ -21,6 +21,7 @@ async function reads (t: Pick<Test, 'strictSame' | 'equal' | 'match'>, { issuer,
     get: async key => kept.findLast(cell => cell.key === key)?.value ?? null,
     add: async () => {},
     all: async key => kept.filter(cell => cell.key === key).map(({ value }) => value),
+    standing: async () => [],
     close: async () => {}
   }
   const store = recordStore(cells, { site: 'a' })

@@ -18,6 +18,8 @@ export function memoryStore ({ site, now }: { site: string, now: Clock }): Store
     kept.set(key, { value, until: now() + seconds })
   }
 
+  const values = (key: string) => [...living(hashes, key)?.fields.values() ?? []]
+
   const cells: Cells = {
     async swapNew (key, value, seconds) {
       const before = living(kept, key)?.value ?? null
@@ -34,7 +36,8 @@ export function memoryStore ({ site, now }: { site: string, now: Clock }): Store
       const fields = living(hashes, key)?.fields ?? new Map<string, string>()
       hashes.set(key, { fields: fields.set(field, value), until: now() + seconds })
     },
-    async all (key) { return [...living(hashes, key)?.fields.values() ?? []] },
+    all: async key => values(key),
+    standing: async key => values(key),
     async close () { kept.clear(); hashes.clear() }
   }
   return recordStore(cells, { site })

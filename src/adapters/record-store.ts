@@ -15,8 +15,10 @@ export interface Cells {
   get (key: string, slideSeconds?: number): Promise<string | null>
   /** one field of a hash, which lives so long from now (HSET, EXPIRE) */
   add (key: string, field: string, value: string, seconds: number): Promise<void>
-  /** every field's value */
+  /** every field's value (HVALS) */
   all (key: string): Promise<string[]>
+  /** the same of what is asked for each second, told apart in the figures of whatever keeps (HGETALL) */
+  standing (key: string): Promise<string[]>
   close (): Promise<void>
   /** which of several parts keeps a key, as far as that is known */
   partOf? (key: string): string
@@ -173,7 +175,7 @@ export function recordStore (cells: Cells, { site }: { site: string }): RecordSt
     },
 
     recall: (name, text, seconds) => cells.add(recallsKey, digestOf(name), text, seconds),
-    recalls: () => cells.all(recallsKey),
+    recalls: () => cells.standing(recallsKey),
 
     async close () { await cells.close() }
   }

@@ -37,6 +37,7 @@ export function redisStore ({ urls, site, nodeTimeoutMs = 2000, onError = () => 
         .then(([, timed]) => timed === 0 ? redis.expire(key, seconds) : timed))  // in a failover the second may have come first
     },
     all: key => ask(() => redis.hvals(key)),
+    standing: async key => Object.values(await ask(() => redis.hgetall(key))),
     partOf: key => redis instanceof Cluster ? redis.slots[calculateSlot(key)]?.[0] ?? '' : '',
     isAway: breakers.isOpen,
     soon: breakers.soon,

@@ -20,6 +20,7 @@ function bent (changes: (cells: Cells, kept: Map<string, string>) => Partial<Cel
     get: async key => kept.get(key) ?? null,
     add: async (key, field, value) => { kept.set(`${key} ${field}`, value) },
     all: async key => [...kept].filter(([name]) => name.startsWith(`${key} `)).map(([, value]) => value),
+    standing: async () => [],
     close: async () => {}
   }
   const cells = { ...plain, ...changes(plain, kept) }

@@ -43,8 +43,8 @@ interface RedisProcess { host: string, port: number, busPort: number, child: Chi
 
 const startMs = 10_000
 const formMs = 30_000
-/** What our own looks at Redis and the upkeep of connections and clusters call. */
-const chatter = /^(acl|asking|auth|cluster|client|command|config|hello|info|monitor|ping|psync|readonly|readwrite|replconf|role|select|subscribe|unsubscribe|scan|type|ttl|dbsize|flushall|debug|latency|slowlog)(\||$)/
+/** What our own looks at Redis, the upkeep of connections and clusters, and the look for recalls each second call. */
+const chatter = /^(acl|hgetall|asking|auth|cluster|client|command|config|hello|info|monitor|ping|psync|readonly|readwrite|replconf|role|select|subscribe|unsubscribe|scan|type|ttl|dbsize|flushall|debug|latency|slowlog)(\||$)/
 
 const running = new Set<ChildProcess>()
 process.once('exit', () => { for (const child of running) child.kill('SIGKILL') })
