@@ -6,6 +6,7 @@ import { recallingStore } from '../src/adapters/recalls.ts'
 import { redisStore } from '../src/adapters/redis-store.ts'
 import { loneNoticeboard, redisNoticeboard } from '../src/adapters/redis-noticeboard.ts'
 import { sealedStore } from '../src/adapters/sealed-store.ts'
+import type { RedisTrouble } from '../src/adapters/redis-trouble.ts'
 import type { Noticeboard, Store } from '../src/ports.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
 import type { Recallable } from '../src/protocol/recall.ts'
@@ -24,6 +25,8 @@ declare module 'fastify' {
 
 /** Milliseconds that a request waits for what it can do without. */
 export const patienceMs = 250
+/** Milliseconds before the same is said of the same node again. */
+const betweenComplaintsMs = 10_000
 
 /** What the store answers, or this instead while it is away, where one can do without. */
 export async function unlessAway<T, I> (answer: Promise<T>, instead: I): Promise<T | I> {
@@ -36,12 +39,13 @@ export async function unlessAway<T, I> (answer: Promise<T>, instead: I): Promise
 export interface StoreOptions { store?: Store | undefined, noticeboard?: Noticeboard | undefined, redis?: readonly string[] | undefined }
 
 /** What the client's server has to bring back: Redis where there is one, else the embedded store. */
-export default fp<StoreOptions>(async (app, { store, noticeboard, redis = [] }) => {
-  const { site, redis: { node_timeout_ms: nodeTimeoutMs } } = app.configuration.settings
+export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.configuration.redis.urls }) => {
+  const { settings: { site }, redis: configured } = app.configuration
+  const address = { ...configured, urls: redis }
   const kept = store ?? (redis.length === 0
     ? memoryStore({ site, now: app.now })
     : degradableStore({
-      records: redisStore({ urls: redis, site, nodeTimeoutMs, onError: complain }),
+      records: redisStore({ ...address, site, onError: complain }),
       sealed: sealedStore({ site, sealer: app.sealer, now: app.now }),
       site,
       now: app.now,
@@ -59,11 +63,17 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = [] }) 
   app.decorate('isRecalled', recalls.isRecalled)
   app.addHook('onListen', async () => { recalls.look() })
   app.addHook('preHandler', (request, reply, done) => asOneWait(done))
-  function complain (error: Error & { code?: string, address?: string, port?: number }) {
-    app.log.warn({ code: error.code ?? error.name, address: error.address, port: error.port }, 'store connection')
+  const complained = new Map<string, number>()
+  function complain ({ code, address, message: reason }: RedisTrouble) {
+    const what = `${code} ${address}`
+    const now = performance.now()
+    if (now - (complained.get(what) ?? -Infinity) < betweenComplaintsMs) return
+    if (complained.size > 100) complained.clear()                       // nodes that go from address to address
+    complained.set(what, now)
+    app.log.warn({ code, address, reason }, 'store connection')
   }
 
-  app.decorate('noticeboard', noticeboard ?? (redis.length === 0 ? loneNoticeboard : redisNoticeboard({ urls: redis, onFailure: () => app.countNoticeboardFailure() })))
+  app.decorate('noticeboard', noticeboard ?? (redis.length === 0 ? loneNoticeboard : redisNoticeboard({ ...address, onFailure: () => app.countNoticeboardFailure() })))
 
   app.addHook('onClose', async () => { await Promise.all([app.store.close(), app.noticeboard.close()]) })
 }, { name: 'store', dependencies: ['metrics', 'signer'] })

@@ -1,9 +1,10 @@
 import pino from 'pino'
 import { inTime } from './adapters/in-time.ts'
+import { faultOfRedis } from './adapters/redis-address.ts'
 import { buildApp } from './app.ts'
 import { ConfigurationError, loadConfiguration } from './config/load.ts'
 
-// The process: configuration, listen, close. PASSERELLE_CONFIG names a configuration directory; PASSERELLE_REDIS one URL, or several for a Cluster.
+// The process: configuration, listen, close. PASSERELLE_CONFIG names a configuration directory; PASSERELLE_REDIS, where it is set, one URL or several for a Cluster in place of those in it.
 
 const { PASSERELLE_CONFIG, PASSERELLE_REDIS = '' } = process.env
 
@@ -14,8 +15,10 @@ async function start () {
   if (PASSERELLE_CONFIG === undefined) throw new ConfigurationError(['PASSERELLE_CONFIG: expected the path of a configuration directory'])
   const configuration = loadConfiguration(PASSERELLE_CONFIG)
   const { listen, operations, issuer } = configuration.settings
-  const redis = PASSERELLE_REDIS.split(/[\s,]+/).filter(Boolean)
-  for (const url of redis) if (!URL.canParse(url) || !/^rediss?:\/\/[^\s/]+/.test(url)) throw new ConfigurationError(['PASSERELLE_REDIS: expected redis:// or rediss:// URLs, separated by commas'])
+  const named = PASSERELLE_REDIS.split(/[\s,]+/).filter(Boolean)
+  const redis = named.length > 0 ? named : configuration.redis.urls
+  const fault = faultOfRedis({ ...configuration.redis, urls: redis })
+  if (fault !== undefined) throw new ConfigurationError([`PASSERELLE_REDIS: ${fault}`])
   const app = await buildApp(configuration, { redis, log })
 
   const stop = (signal: string) => {
@@ -25,7 +28,7 @@ async function start () {
   for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop)
 
   await app.operations.listen({ host: operations.host, port: operations.port })
-  if (redis.length === 0) app.log.warn('records are kept in this process only: PASSERELLE_REDIS is not set')
+  if (redis.length === 0) app.log.warn('records are kept in this process only: neither redis.urls nor PASSERELLE_REDIS is set')
   else if (!await inTime(2000, app.lookForRecalls(), () => new Error('late')).catch(() => false)) app.log.warn('started while the store is away')
   await app.listen({ host: listen.host, port: listen.port })
   app.log.info({ issuer, configuration: configuration.hash, clients: configuration.clients.size, identityProviders: configuration.identityProviders.size }, 'serving')

@@ -1,32 +1,104 @@
-import { Cluster, Redis, type ClusterOptions, type RedisOptions } from 'ioredis'
-
-/** One address: a single Redis; several: seeds of a Redis Cluster. */
-export type RedisUrls = readonly string[]
+import { connect, isIP, type Socket } from 'node:net'
+import { connect as connectSecurely, createSecureContext } from 'node:tls'
+import { AbstractConnector, Cluster, Redis, type ClusterOptions, type RedisOptions } from 'ioredis'
+import { localhostLookup } from './localhost-lookup.ts'
+import { accessOf, nodeAt, type RedisAddress } from './redis-address.ts'
+import { endOf, refusalOf, RedisTrouble } from './redis-trouble.ts'
 
 interface Patience { redis: RedisOptions, single?: RedisOptions, cluster?: ClusterOptions }
+type Tell = (trouble: RedisTrouble) => void
 
-/** A connection to one Redis or to a Cluster, whose slots it looks at each second. */
-export function connectRedis (urls: RedisUrls, { redis, single, cluster }: Patience): Redis | Cluster {
-  const [only, ...others] = urls.map(url => new URL(url))
-  if (others.length === 0) return new Redis(only!.href, { ...redis, retryStrategy: times => Math.min(times * 100, 500), ...single })
-  const { username, password, protocol } = only!
-  return new Cluster([only!, ...others].map(({ hostname, port }) => ({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) })), {  // 0, and so 6379, where it is not said
+/** A connection to one Redis or to a Cluster, whose slots it looks at each second; `onTrouble` hears what is wrong with it, again and again while it is. */
+export function connectRedis (address: RedisAddress, { redis, single, cluster }: Patience, onTrouble: Tell = () => {}): Redis | Cluster {
+  const { urls, cluster: isCluster = urls.length > 1 } = address
+  if (!isCluster) return connectNode(address, urls[0]!, { ...redis, retryStrategy: pauseMs, ...single }, onTrouble)
+  const connection = new Cluster(urls.map(nodeAt), {
     slotsRefreshInterval: 1000,
     slotsRefreshTimeout: 500,
     scaleReads: 'master',
-    clusterRetryStrategy: times => Math.min(times * 100, 500),
+    clusterRetryStrategy: pauseMs,
+    // a seed keeps its name: it is looked up for each connection, its certificate is checked for it, and one that is not known takes no other with it
+    dnsLookup: (name, callback) => callback(null, name),
     ...cluster,
-    redisOptions: {
-      ...redis,
-      username: decodeURIComponent(username),
-      password: decodeURIComponent(password),
-      ...(protocol === 'rediss:' ? { tls: {} } : {})
-    }
+    redisOptions: { ...redis, ...optionsOf(address, onTrouble) }
   })
+  const hear = listenerOf(onTrouble)
+  connection.on('error', hear)
+  connection.on('node error', hear)
+  return connection
+}
+
+/** A connection to one node. */
+export function connectNode (address: RedisAddress, url: string, options: RedisOptions, onTrouble: Tell = () => {}): Redis {
+  const connection = new Redis({ ...options, ...nodeAt(url), ...optionsOf(address, onTrouble) })
+  connection.on('error', listenerOf(onTrouble))
+  return connection
 }
 
 /** Ends a connection for good: a Cluster that looks at its slots at this very moment would go on looking, once a second. */
 export function disconnectRedis (connection: Redis | Cluster) {
   if (connection instanceof Cluster) connection.refreshSlotsCache = () => {}
   connection.disconnect()
+}
+
+const pauseMs = (times: number) => Math.min(times * 100, 500)
+
+function optionsOf (address: RedisAddress, onTrouble: Tell): RedisOptions {
+  const { username, password, isSecure } = accessOf(address)
+  const hear = listenerOf(onTrouble)
+  return {
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(isSecure ? { tls: {} } : {}),                                   // which tells the library only that the handshake is to be waited for
+    Connector: connectorOf(address, onTrouble) as unknown as NonNullable<RedisOptions['Connector']>,
+    reconnectOnError (error) { hear(error); return false }              // every refusal passes here, and none is a reason to connect anew
+  }
+}
+
+/** Hears refusals; all else that goes wrong is the connector's to tell. */
+const listenerOf = (tell: Tell) => (error: Error) => {
+  const code = refusalOf(error)
+  if (code !== undefined) tell(new RedisTrouble(code))
+}
+
+/** Makes every socket, those included that look at the slots, of which the library says only that they ended. */
+function connectorOf (address: RedisAddress, tell: Tell) {
+  const { ca, certificate, serverName } = address.tls ?? {}
+  const { isSecure } = accessOf(address)
+  const secureContext = isSecure ? createSecureContext({ ca, ...certificate, minVersion: 'TLSv1.2' }) : undefined
+
+  return class extends AbstractConnector {
+    readonly #node: { host: string, port: number }
+
+    constructor (options: { host: string, port: number, disconnectTimeout: number }) {
+      super(options.disconnectTimeout)
+      this.#node = options
+    }
+
+    override async connect () {
+      this.connecting = true
+      await new Promise(resolve => process.nextTick(resolve))
+      if (!this.connecting) throw new Error('Connection is closed.')    // the library's own words, which it looks for
+      const { host, port } = this.#node
+      const to = { host, port, lookup: localhostLookup }
+      const servername = serverName ?? (isIP(host) ? undefined : host)
+      this.stream = isSecure ? connectSecurely({ ...to, secureContext: secureContext!, rejectUnauthorized: true, ...(servername === undefined ? {} : { servername }) }) : connect(to)
+      this.#watch(this.stream)
+      return this.stream
+    }
+
+    #watch (socket: Socket) {
+      const { host, port } = this.#node
+      let reached = false
+      let secured = false
+      socket.once('connect', () => { reached = true })
+      socket.once('secureConnect', () => { secured = true })
+      socket.once('error', error => { this.firstError = error })
+      socket.once('close', () => {
+        if (!this.connecting) return                                    // we ended it
+        const code = endOf({ error: this.firstError, isSecure, reached, secured, spoke: socket.bytesRead > 0 })
+        if (code !== undefined) tell(new RedisTrouble(code, `${isIP(host) === 6 ? `[${host}]` : host}:${port}`))
+      })
+    }
+  }
 }

@@ -1,10 +1,10 @@
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import type { Noticeboard } from '../ports.ts'
 import { inTime } from './in-time.ts'
-import { connectRedis, disconnectRedis, type RedisUrls } from './redis-connection.ts'
+import type { RedisAddress } from './redis-address.ts'
+import { connectNode, connectRedis, disconnectRedis } from './redis-connection.ts'
 
-export interface RedisNoticeboardOptions {
-  urls: RedisUrls
+export interface RedisNoticeboardOptions extends RedisAddress {
   /** told each time that Redis did not do its part */
   onFailure?: () => void
 }
@@ -18,9 +18,9 @@ const heartbeatMs = 5000
  * Redis as what replicas can do without, over connections of its own: nothing waits behind a call that somebody needs, and nothing here fails. What cannot be told at once
  * is not told. A listening connection has no socket time-out, since nothing may be said for hours: it is asked now and then whether it lives.
  */
-export function redisNoticeboard ({ urls, onFailure = () => {} }: RedisNoticeboardOptions): Noticeboard {
+export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNoticeboardOptions): Noticeboard {
   const impatient = { connectTimeout: 500, socketTimeout: 800, commandTimeout: patienceMs, maxRetriesPerRequest: 0, enableOfflineQueue: false }
-  const redis = connectRedis(urls, { redis: impatient, cluster: { enableOfflineQueue: false, maxRedirections: 2, retryDelayOnFailover: 20, retryDelayOnClusterDown: 20 } })
+  const redis = connectRedis(address, { redis: impatient, cluster: { enableOfflineQueue: false, maxRedirections: 2, retryDelayOnFailover: 20, retryDelayOnClusterDown: 20 } })
   redis.on('error', onFailure)
   const listeners = new Map<string, (message: string) => void>()
   let isClosed = false
@@ -28,7 +28,7 @@ export function redisNoticeboard ({ urls, onFailure = () => {} }: RedisNoticeboa
 
   /** Listens at one node, which every node of a Cluster tells; when that ends, at the next. */
   function listenAt (turn: number): Redis {
-    const connection = new Redis(urls[turn % urls.length]!, { connectTimeout: 500, commandTimeout: patienceMs, autoResubscribe: false, maxRetriesPerRequest: 0, retryStrategy: () => null })
+    const connection = connectNode(address, address.urls[turn % address.urls.length]!, { connectTimeout: 500, commandTimeout: patienceMs, autoResubscribe: false, maxRetriesPerRequest: 0, retryStrategy: () => null })
     connection.on('error', onFailure)
     connection.on('ready', () => { for (const channel of listeners.keys()) listen(channel) })
     connection.on('message', (channel, message) => listeners.get(channel)?.(message))

@@ -4,22 +4,20 @@ import { OAuthError } from '../protocol/errors.ts'
 import { withinOneDeadline } from './one-deadline.ts'
 import { primaryBreakers } from './primary-breakers.ts'
 import { recordStore, within, type Cells, type RecordStore } from './record-store.ts'
-import { connectRedis, disconnectRedis, type RedisUrls } from './redis-connection.ts'
+import type { RedisAddress } from './redis-address.ts'
+import { connectRedis, disconnectRedis } from './redis-connection.ts'
+import type { RedisTrouble } from './redis-trouble.ts'
 
-export interface RedisStoreOptions {
-  urls: RedisUrls
+export interface RedisStoreOptions extends RedisAddress {
   site: string
-  /** `cluster-node-timeout` of the cluster: a failover takes that and up to 2.3 s more */
-  nodeTimeoutMs?: number
-  /** connection errors, for the log: a command's own failure is its caller's */
-  onError?: (error: Error) => void
+  /** what is wrong with the connection, for the log: a command's own failure is its caller's */
+  onError?: (trouble: RedisTrouble) => void
 }
 
 /** Redis as the keeper of records; one key a command, no transactions, no scripts. Total patience outlasts a failover, and has one end for all that a request asks. */
-export function redisStore ({ urls, site, nodeTimeoutMs = 2000, onError = () => {} }: RedisStoreOptions): RecordStore {
-  const deadlineMs = nodeTimeoutMs + 4000
-  const redis = connect(urls, deadlineMs)
-  redis.on('error', onError)
+export function redisStore ({ site, onError, ...address }: RedisStoreOptions): RecordStore {
+  const deadlineMs = (address.nodeTimeoutMs ?? 2000) + 4000
+  const redis = connect(address, deadlineMs, onError)
   const breakers = primaryBreakers()
 
   const ask = <T>(command: () => Promise<T>): Promise<T> => withinOneDeadline(deadlineMs, async leftMs => {
@@ -51,8 +49,8 @@ export function redisStore ({ urls, site, nodeTimeoutMs = 2000, onError = () => 
 }
 
 /** Measured settings: no failed write through a primary that is killed or frozen at node timeouts up to 2 s. */
-const connect = (urls: RedisUrls, deadlineMs: number) => connectRedis(urls, {
+const connect = (address: RedisAddress, deadlineMs: number, onError: RedisStoreOptions['onError']) => connectRedis(address, {
   redis: { connectTimeout: 500, socketTimeout: 800, commandTimeout: deadlineMs, maxRetriesPerRequest: 1 },
   single: { maxRetriesPerRequest: null },
   cluster: { retryDelayOnFailover: 200, retryDelayOnClusterDown: 200, maxRedirections: 64 }
-})
+}, onError)

@@ -9,6 +9,7 @@ import { parseDocument } from 'yaml'
 import { decryptionKey, type DecryptionKey } from '../adapters/decryption-keys.ts'
 import { signingKey, type SigningKey } from '../adapters/jwk-signer.ts'
 import type { SealingKey } from '../adapters/keyring-sealer.ts'
+import { faultOfRedis, type RedisAddress } from '../adapters/redis-address.ts'
 import { secretDigest } from '../protocol/client-authentication.ts'
 import { meaningOf } from './meaning.ts'
 import { Client as ClientSchema, IdentityProvider as IdentityProviderSchema, Settings as SettingsSchema } from './schema.ts'
@@ -50,6 +51,8 @@ export interface Configuration {
   /** in the chooser's order */
   identityProviders: Map<string, IdentityProvider>
   keys: Keys
+  /** of no address where the configuration names none */
+  redis: RedisAddress
   tls?: { key: string, cert: string }
   assets: Asset[]
   /** tells whether two replicas run the same */
@@ -151,6 +154,7 @@ export function loadConfiguration (directory: string): Configuration {
     } satisfies Client
   }))
   const keys = readKeys(settings.keys)
+  const redis = readRedis(settings.redis, 'passerelle.yaml: /redis')
   const tls = settings.listen.tls && readCertificate(settings.listen.tls, 'passerelle.yaml: /listen/tls')
 
   problems.push(...meaningOf(settings, clients, identityProviders, { signs: new Set(keys.signing.map(({ alg }) => alg)), opens: new Set(keys.decryption.map(({ alg }) => alg)) }))
@@ -164,9 +168,27 @@ export function loadConfiguration (directory: string): Configuration {
     clients: new Map(clients.map(({ value }) => [value.client_id, value])),
     identityProviders: new Map(identityProviders.map(({ value }) => value).sort((a, b) => a.order - b.order || a.id.localeCompare(b.id)).map(value => [value.id, value])),
     keys,
+    redis,
     ...(tls === undefined ? {} : { tls }),
     assets: [...assets.values()],
     hash: digest.digest('hex').slice(0, 16)
+  }
+
+  function readRedis ({ urls, cluster, username, password, ca, tls_client, server_name, node_timeout_ms }: Settings['redis'], from: string): RedisAddress {
+    const isSecured = ca !== undefined || tls_client !== undefined || server_name !== undefined
+    const address = {
+      urls,
+      cluster,
+      username,
+      password: password && readSecret(password.file, `${from}/password`),
+      tls: isSecured
+        ? { ca: ca === undefined ? undefined : readAuthority(ca, `${from}/ca`), certificate: tls_client && readCertificate(tls_client, `${from}/tls_client`), serverName: server_name }
+        : undefined,
+      nodeTimeoutMs: node_timeout_ms
+    }
+    const fault = faultOfRedis(address)
+    if (fault !== undefined) problems.push(`${from}/urls: ${fault}`)
+    return address
   }
 
   function readCertificate ({ certificate, key }: { certificate: string, key: string }, from: string) {

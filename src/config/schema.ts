@@ -46,7 +46,14 @@ export const Settings = Type.Object({
   }),
   trusted_proxies: list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] }),
   keys: Type.String({ description: 'directory of the signing and sealing keys and of the subject secret, relative to the configuration directory', minLength: 1 }),
-  redis: section('the Redis that PASSERELLE_REDIS names', {
+  redis: section('the Redis that keeps records; docs/redis.md says how to run it', {
+    urls: listOf('redis:// or rediss:// addresses: one of a single Redis, or several nodes of a Cluster; `PASSERELLE_REDIS`, where it is set, counts in their place', Type.String({ maxLength: 512, pattern: '^rediss?://[^\\s/@?#,]+(/\\d{0,4})?$', expected: 'redis:// or rediss://, a host and a port; user and password stand beside' }), { default: [] }),
+    cluster: Type.Optional(Type.Boolean({ description: 'whether it is a Cluster; unless set, several addresses are one' })),
+    username: Type.Optional(text('our user there; the default user unless set')),
+    password: Type.Optional(Type.Object({ file: file('our password there') }, closed)),
+    ca: Type.Optional(file('certificate authority its TLS certificate is checked against, PEM; those of Node.js unless set')),
+    tls_client: Type.Optional(Type.Object({ certificate: file('our certificate there, PEM'), key: file('its private key, PEM') }, { description: 'the certificate we show it, where it asks for one (mutual TLS)', ...closed })),
+    server_name: Type.Optional(text('the one name that the certificates of all its nodes are for; unless set, each is checked for the name or the address by which we reach it')),
     node_timeout_ms: Type.Integer({ description: 'its `cluster-node-timeout`: a request waits for so long and 4 s more, which outlasts a failover', default: 2000, minimum: 500, maximum: 15000 })
   }),
   acr: section('levels of assurance', {

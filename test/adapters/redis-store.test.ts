@@ -1,3 +1,4 @@
+import { syncBuiltinESMExports } from 'node:module'
 import net, { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { inspect } from 'node:util'
@@ -262,14 +263,15 @@ t.test('rediss is spoken under TLS and redis is not, in a cluster as well', { bu
 
 t.test('a seed without a port is at 6379, and one may be an IPv6 address', { buffered: true }, async t => {
   const asked: Array<{ host: string, port: number }> = []
-  const { createConnection } = net
-  t.teardown(() => { net.createConnection = createConnection })
+  const { connect } = net
+  const put = (replaced: unknown) => { net.connect = replaced as typeof connect; syncBuiltinESMExports() }
+  t.teardown(() => put(connect))
   // only what this test asks for is noted: other tests of this file connect at the same time, to ports of their own
-  net.createConnection = ((options: { host: string, port: number }, ...rest: []) => {
-    if (options.port !== 6379 && options.port !== 0 && options.port !== 1) return createConnection(options, ...rest)
+  put((options: { host: string, port: number }, ...rest: []) => {
+    if (options.port !== 6379 && options.port !== 0 && options.port !== 1) return connect(options, ...rest)
     asked.push({ host: options.host, port: options.port })
-    return createConnection({ ...options, port: 1 }, ...rest)
-  }) as typeof createConnection
+    return connect({ ...options, port: 1 }, ...rest)
+  })
   const store = redisStore({ urls: ['redis://[::1]', 'redis://127.0.0.2'], site: 'p1', nodeTimeoutMs: -3500 })
   await t.rejects(store.ended('x'), unavailable)
   await store.close()

@@ -1,12 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { freePort } from '../world/free-port.ts'
+import type { Certificate } from './certificate.ts'
 
 /** Where a test takes things down: its `t`. */
 export interface Lifetime { teardown (end: () => unknown): unknown }
@@ -22,6 +23,8 @@ export interface RedisNodes {
   thaw (i: number): void
   /** Starts a killed one again, empty, at the same address. */
   restart (i: number): Promise<void>
+  /** Starts a killed node of a cluster again as the member that it was, empty, at the same address or at another; `urls` names it then. */
+  rejoin (i: number, options?: { elsewhere?: boolean }): Promise<void>
   /** One command to one node. */
   command (i: number, name: string, ...args: Array<string | number>): Promise<unknown>
   /** Every key with its life left in seconds and everything under it, of every node that runs. */
@@ -35,11 +38,25 @@ export interface RedisCluster extends RedisNodes {
   primaries: string[]
   /** The place of the primary that has the slot of this key now. */
   primaryOf (key: string): Promise<number>
+  /** Cuts a node of a severable cluster off from every other, which clients do not notice: they reach all of them. */
+  sever (i: number): void
+  mend (): void
 }
 
-export interface RedisSettings { password?: string, host?: '127.0.0.1' | '::1' }
+/** How a Redis speaks TLS, and nothing else; its own certificate is also what it shows to other nodes. */
+export interface RedisTls { ca: string, certificate: Certificate, asksForCertificates?: boolean }
 
-interface RedisProcess { host: string, port: number, busPort: number, child: ChildProcess, frozen: boolean }
+export interface RedisSettings {
+  password?: string
+  host?: '127.0.0.1' | '::1'
+  tls?: RedisTls
+  /** lines of an ACL file; whoever has `password` is still everything */
+  acl?: string
+}
+
+interface RedisProcess { host: string, port: number, busPort: number, ownPort: number, folder: string, child: ChildProcess, frozen: boolean }
+/** What is asked of a process that takes the place of another. */
+type Wanted = Pick<RedisProcess, 'port' | 'busPort'> & { folder?: string }
 
 const startMs = 10_000
 const formMs = 30_000
@@ -50,27 +67,43 @@ const running = new Set<ChildProcess>()
 process.once('exit', () => { for (const child of running) child.kill('SIGKILL') })
 
 /** One Redis on a free port of this machine, gone with the test. */
-export async function startRedis (t: Lifetime, { password, host = '127.0.0.1' }: RedisSettings = {}): Promise<RedisNodes & { url: string }> {
-  const launch = launcher(t, password === undefined ? [] : ['--requirepass', password])
-  const nodes = nodesOf(t, [await launch(host)], launch, password)
+export async function startRedis (t: Lifetime, { host = '127.0.0.1', ...settings }: RedisSettings = {}): Promise<RedisNodes & { url: string }> {
+  const launch = launcher(t, { host, settings: [], ...settings })
+  const nodes = nodesOf(t, [await launch(0)], launch, settings)
   return { ...nodes, url: nodes.urls[0]! }
 }
 
+export interface ClusterSettings extends Omit<RedisSettings, 'host'> {
+  primaries?: number
+  replicas?: 0 | 1
+  nodeTimeoutMs?: number
+  /** the name that a node announces; without it its address */
+  nameOf?: (i: number) => string
+  /** whether nodes can be cut off from each other: they reach each other and are reached over ways that this test holds */
+  severable?: boolean
+}
+
 /** A Redis Cluster as production has it, only smaller: it answers on every node when this resolves. */
-export async function startCluster (t: Lifetime, { primaries = 3, replicas = 0, nodeTimeoutMs = 2000, password }: { primaries?: number, replicas?: 0 | 1, nodeTimeoutMs?: number, password?: string } = {}): Promise<RedisCluster> {
-  const launch = launcher(t, [
-    '--cluster-enabled', 'yes',
-    '--cluster-node-timeout', String(nodeTimeoutMs),
-    '--cluster-require-full-coverage', 'no',
-    '--cluster-replica-validity-factor', '0',
-    '--cluster-allow-replica-migration', 'yes',
-    '--repl-diskless-sync-delay', '0',
-    '--repl-ping-replica-period', '1',                                // a replica that was told nothing yet is not in the map of slots
-    ...(password === undefined ? [] : ['--requirepass', password, '--masterauth', password])
-  ])
+export async function startCluster (t: Lifetime, { primaries = 3, replicas = 0, nodeTimeoutMs = 2000, nameOf, severable = false, ...access }: ClusterSettings = {}): Promise<RedisCluster> {
+  const ways = severable ? waysBetween(t) : undefined
+  const launch = launcher(t, {
+    host: '127.0.0.1',
+    settings: [
+      '--cluster-enabled', 'yes',
+      '--cluster-node-timeout', String(nodeTimeoutMs),
+      '--cluster-require-full-coverage', 'no',
+      '--cluster-replica-validity-factor', '0',
+      '--cluster-allow-replica-migration', 'yes',
+      '--repl-diskless-sync-delay', '0',
+      '--repl-ping-replica-period', '1'                                 // a replica that was told nothing yet is not in the map of slots
+    ],
+    nameOf,
+    ways,
+    ...access
+  })
   const size = primaries * (1 + replicas)
-  const processes = await Promise.all(Array.from({ length: size }, () => launch('127.0.0.1')))
-  const nodes = nodesOf(t, processes, launch, password)
+  const processes = await Promise.all(Array.from({ length: size }, (_, i) => launch(i)))
+  const nodes = nodesOf(t, processes, launch, access, nameOf)
   await form(nodes, processes, primaries)
 
   return {
@@ -85,7 +118,9 @@ export async function startCluster (t: Lifetime, { primaries = 3, replicas = 0, 
         return processes.findIndex(candidate => candidate.port === port)
       }
       throw new Error('no node of the cluster runs')
-    }
+    },
+    sever (i) { ways!.sever(i) },
+    mend () { ways!.mend() }
   }
 }
 
@@ -113,13 +148,40 @@ async function form (nodes: RedisNodes, processes: RedisProcess[], primaries: nu
   }))
 }
 
-function launcher (t: Lifetime, settings: string[]) {
-  return async (host: string, wanted?: { port: number, busPort: number }): Promise<RedisProcess> => {
+interface LaunchSettings extends Omit<RedisSettings, 'host'> {
+  host: string
+  settings: string[]
+  nameOf?: ((i: number) => string) | undefined
+  ways?: Ways | undefined
+}
+
+function launcher (t: Lifetime, { host, settings, password, tls, acl, nameOf, ways }: LaunchSettings) {
+  const isCluster = settings.includes('--cluster-enabled')
+  return async (i: number, wanted?: Wanted): Promise<RedisProcess> => {
     for (let attempt = 0; attempt < 5; attempt++) {
-      const { port, busPort } = wanted ?? { port: await freePort(host), busPort: await freePort(host) }
-      const folder = mkdtempSync(join(tmpdir(), 'passerelle-redis-'))
-      const bus = settings.includes('--cluster-enabled') ? ['--cluster-port', String(busPort)] : []
-      const child = spawn('redis-server', ['--port', String(port), '--bind', host, '--dir', folder, '--save', '', '--appendonly', 'no', '--daemonize', 'no', ...bus, ...settings], { stdio: 'ignore' })
+      const own = ways === undefined ? wanted : undefined
+      const { port: ownPort, busPort: ownBusPort } = own ?? { port: await freePort(host), busPort: await freePort(host) }
+      const folder = wanted?.folder ?? mkdtempSync(join(tmpdir(), 'passerelle-redis-'))
+      const file = (name: string, text: string) => {
+        writeFileSync(join(folder, name), text)
+        return join(folder, name)
+      }
+      const way = await ways?.lead(i, { port: ownPort, busPort: ownBusPort })
+      const child = spawn('redis-server', [
+        ...(tls === undefined
+          ? ['--port', String(ownPort)]
+          : [
+              '--port', '0', '--tls-port', String(ownPort), '--tls-replication', 'yes', '--tls-ca-cert-file', file('ca.pem', tls.ca),
+              '--tls-cert-file', file('own.pem', tls.certificate.cert), '--tls-key-file', file('own.key', tls.certificate.key), '--tls-auth-clients', tls.asksForCertificates ? 'yes' : 'no'
+            ]),
+        '--bind', host, '--dir', folder, '--save', '', '--appendonly', 'no', '--daemonize', 'no',
+        ...(isCluster ? ['--cluster-port', String(ownBusPort), ...(tls === undefined ? [] : ['--tls-cluster', 'yes'])] : []),
+        ...(nameOf === undefined ? [] : ['--cluster-announce-hostname', nameOf(i), '--cluster-preferred-endpoint-type', 'hostname']),
+        ...(way === undefined ? [] : ['--cluster-announce-ip', host, '--cluster-announce-port', String(way.port), '--cluster-announce-bus-port', String(way.busPort), '--bind-source-addr', way.from]),
+        ...(acl === undefined ? [] : ['--aclfile', file('users.acl', `user default on >${password} ~* &* +@all\n${acl}\n`)]),
+        ...(password === undefined ? [] : [...(acl === undefined ? ['--requirepass', password] : []), ...(isCluster ? ['--masterauth', password] : [])]),
+        ...settings
+      ], { stdio: 'ignore' })
       running.add(child)
       child.once('exit', () => running.delete(child))
       t.teardown(async () => {
@@ -127,24 +189,33 @@ function launcher (t: Lifetime, settings: string[]) {
         rmSync(folder, { recursive: true, force: true })
       })
       await Promise.race([once(child, 'spawn'), once(child, 'error').then(([error]) => { throw error })])
-      if (await answers(child, host, port)) return { host, port, busPort, child, frozen: false }
+      if (await answers(child, host, ownPort)) return { host, port: way?.port ?? ownPort, busPort: way?.busPort ?? ownBusPort, ownPort, folder, child, frozen: false }
       await end(child)                                                  // somebody else took the port
     }
     throw new Error('redis-server does not start')
   }
 }
 
-function nodesOf (t: Lifetime, processes: RedisProcess[], launch: ReturnType<typeof launcher>, password: string | undefined): RedisNodes {
+function nodesOf (t: Lifetime, processes: RedisProcess[], launch: ReturnType<typeof launcher>, { password, tls }: Pick<RedisSettings, 'password' | 'tls'>, nameOf?: (i: number) => string): RedisNodes {
   const credentials = password === undefined ? '' : `:${encodeURIComponent(password)}@`
-  const urls = processes.map(({ host, port }) => `redis://${credentials}${host.includes(':') ? `[${host}]` : host}:${port}`)
+  const urlOf = ({ host, port }: RedisProcess, i: number) => `${tls === undefined ? 'redis' : 'rediss'}://${credentials}${nameOf?.(i) ?? (host.includes(':') ? `[${host}]` : host)}:${port}`
+  const urls = processes.map(urlOf)
   const connections = new Map<ChildProcess, Redis>()
   t.teardown(() => { for (const connection of connections.values()) connection.disconnect() })
   const isUp = ({ child, frozen }: RedisProcess) => !frozen && child.exitCode === null && child.signalCode === null
 
-  const connection = ({ host, port, child }: RedisProcess) => {
+  const connection = ({ host, ownPort, child }: RedisProcess) => {
     const known = connections.get(child)
     if (known !== undefined) return known
-    const made = new Redis({ host, port, ...(password === undefined ? {} : { password }), connectTimeout: 2000, commandTimeout: 5000, maxRetriesPerRequest: 1 })
+    const made = new Redis({
+      host,
+      port: ownPort,
+      ...(password === undefined ? {} : { password }),
+      ...(tls === undefined ? {} : { tls: { ca: tls.ca, cert: tls.certificate.cert, key: tls.certificate.key, rejectUnauthorized: false } }),   // a test may have one that is not to be trusted
+      connectTimeout: 2000,
+      commandTimeout: 5000,
+      maxRetriesPerRequest: 1
+    })
     made.on('error', () => {})                                          // a command's own failure says it
     connections.set(child, made)
     return made
@@ -162,7 +233,15 @@ function nodesOf (t: Lifetime, processes: RedisProcess[], launch: ReturnType<typ
     },
     freeze (i) { processes[i]!.child.kill('SIGSTOP'); processes[i]!.frozen = true },
     thaw (i) { processes[i]!.child.kill('SIGCONT'); processes[i]!.frozen = false },
-    async restart (i) { processes[i] = await launch(processes[i]!.host, processes[i]!) },
+    async restart (i) {
+      const { port, busPort } = processes[i]!
+      processes[i] = await launch(i, { port, busPort })
+    },
+    async rejoin (i, { elsewhere = false } = {}) {
+      const { host, port, busPort, folder } = processes[i]!
+      processes[i] = await launch(i, elsewhere ? { port: await freePort(host), busPort: await freePort(host), folder } : { port, busPort, folder })
+      urls[i] = urlOf(processes[i]!, i)
+    },
 
     async allValues () {
       const all = await Promise.all(processes.map(async (node, i) => {
@@ -233,6 +312,44 @@ export async function startLossyWay (t: Lifetime, url: string) {
     get lost () { return lost }
   }
 }
+
+/** Ways to the nodes of a cluster and between them. A node is known by the address that it calls from. */
+function waysBetween (t: Lifetime) {
+  const sockets = new Set<{ near: Socket, from: string, to: number }>()
+  let cut: number | undefined
+  const fromOf = (i: number) => `127.0.0.${11 + i}`
+  const isCut = (from: string, to: number) => cut !== undefined && from !== '127.0.0.1' && (to === cut || from === fromOf(cut))
+
+  const way = async (to: number, port: number) => {
+    const server = createServer(near => {
+      const from = near.remoteAddress!
+      if (isCut(from, to)) { near.destroy(); return }
+      const far = connect(port, '127.0.0.1')
+      const entry = { near, from, to }
+      sockets.add(entry)
+      for (const socket of [near, far]) {
+        socket.on('error', () => {})
+        socket.on('close', () => { sockets.delete(entry); near.destroy(); far.destroy() })
+      }
+      near.pipe(far).pipe(near)
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => server.close())
+    return (server.address() as AddressInfo).port
+  }
+  t.teardown(() => { for (const { near } of sockets) near.destroy() })
+
+  return {
+    async lead (i: number, { port, busPort }: { port: number, busPort: number }) { return { port: await way(i, port), busPort: await way(i, busPort), from: fromOf(i) } },
+    sever (i: number) {
+      cut = i
+      for (const { near, from, to } of sockets) if (isCut(from, to)) near.destroy()
+    },
+    mend () { cut = undefined }
+  }
+}
+type Ways = ReturnType<typeof waysBetween>
 
 async function answers (child: ChildProcess, host: string, port: number) {
   const end = performance.now() + startMs
