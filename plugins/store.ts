@@ -1,11 +1,10 @@
 import fp from 'fastify-plugin'
-import { degradableStore } from '../src/adapters/degradable-store.ts'
 import { memoryStore } from '../src/adapters/memory-store.ts'
 import { asOneWait } from '../src/adapters/one-deadline.ts'
+import { openStores } from '../src/adapters/open-stores.ts'
 import { recallingStore } from '../src/adapters/recalls.ts'
-import { redisStore } from '../src/adapters/redis-store.ts'
 import { loneNoticeboard, redisNoticeboard } from '../src/adapters/redis-noticeboard.ts'
-import { sealedStore } from '../src/adapters/sealed-store.ts'
+import { sitedStore } from '../src/adapters/sited-store.ts'
 import type { RedisTrouble } from '../src/adapters/redis-trouble.ts'
 import type { Noticeboard, Store } from '../src/ports.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
@@ -40,17 +39,11 @@ export interface StoreOptions { store?: Store | undefined, noticeboard?: Noticeb
 
 /** What the client's server has to bring back: Redis where there is one, else the embedded store. */
 export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.configuration.redis.urls }) => {
-  const { settings: { site }, redis: configured } = app.configuration
+  const { settings: { site }, redis: configured, sites } = app.configuration
   const address = { ...configured, urls: redis }
   const kept = store ?? (redis.length === 0
     ? memoryStore({ site, now: app.now })
-    : degradableStore({
-      records: redisStore({ ...address, site, onError: complain }),
-      sealed: sealedStore({ site, sealer: app.sealer, now: app.now }),
-      site,
-      now: app.now,
-      watch: app.degraded
-    }))
+    : sitedStore({ home: site, stores: openStores(new Map([...sites, [site, address]]), { sealer: app.sealer, now: app.now, watch: app.degraded, onError: complain }) }))
   const recalls = recallingStore({
     store: kept,
     sealer: app.sealer,
@@ -64,13 +57,13 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.co
   app.addHook('onListen', async () => { recalls.look() })
   app.addHook('preHandler', (request, reply, done) => asOneWait(done))
   const complained = new Map<string, number>()
-  function complain ({ code, address, message: reason }: RedisTrouble) {
-    const what = `${code} ${address}`
+  function complain (site: string, { code, address, message: reason }: RedisTrouble) {
+    const what = `${site} ${code} ${address}`
     const now = performance.now()
     if (now - (complained.get(what) ?? -Infinity) < betweenComplaintsMs) return
     if (complained.size > 100) complained.clear()                       // nodes that go from address to address
     complained.set(what, now)
-    app.log.warn({ code, address, reason }, 'store connection')
+    app.log.warn({ site, code, address, reason }, 'store connection')
   }
 
   app.decorate('noticeboard', noticeboard ?? (redis.length === 0 ? loneNoticeboard : redisNoticeboard({ ...address, onFailure: () => app.countNoticeboardFailure() })))

@@ -1,24 +1,21 @@
 import pino from 'pino'
 import { inTime } from './adapters/in-time.ts'
-import { faultOfRedis } from './adapters/redis-address.ts'
 import { buildApp } from './app.ts'
 import { ConfigurationError, loadConfiguration } from './config/load.ts'
+import { addressesIn } from './config/redis-in-environment.ts'
 
 // The process: configuration, listen, close. PASSERELLE_CONFIG names a configuration directory; PASSERELLE_REDIS, where it is set, one URL or several for a Cluster in place of those in it.
 
-const { PASSERELLE_CONFIG, PASSERELLE_REDIS = '' } = process.env
+const { PASSERELLE_CONFIG, PASSERELLE_SITE } = process.env
 
 // written behind the requests' backs: a pipe that is slow or blocked keeps no citizen
 const log = pino.destination({ dest: 1, sync: false })
 
 async function start () {
   if (PASSERELLE_CONFIG === undefined) throw new ConfigurationError(['PASSERELLE_CONFIG: expected the path of a configuration directory'])
-  const configuration = loadConfiguration(PASSERELLE_CONFIG)
+  const configuration = loadConfiguration(PASSERELLE_CONFIG, { site: PASSERELLE_SITE || undefined })
   const { listen, operations, issuer } = configuration.settings
-  const named = PASSERELLE_REDIS.split(/[\s,]+/).filter(Boolean)
-  const redis = named.length > 0 ? named : configuration.redis.urls
-  const fault = faultOfRedis({ ...configuration.redis, urls: redis })
-  if (fault !== undefined) throw new ConfigurationError([`PASSERELLE_REDIS: ${fault}`])
+  const { urls: redis } = addressesIn(process.env, configuration)
   const app = await buildApp(configuration, { redis, log })
 
   const stop = (signal: string) => {

@@ -53,6 +53,8 @@ export interface Configuration {
   keys: Keys
   /** of no address where the configuration names none */
   redis: RedisAddress
+  /** every site's, ours among them, where there are several */
+  sites: Map<string, RedisAddress>
   tls?: { key: string, cert: string }
   assets: Asset[]
   /** tells whether two replicas run the same */
@@ -69,8 +71,8 @@ export class ConfigurationError extends Error {
   }
 }
 
-/** Reads and checks a configuration directory. @throws {ConfigurationError} with every problem found */
-export function loadConfiguration (directory: string): Configuration {
+/** Reads and checks a configuration directory, as it is at this site. @throws {ConfigurationError} with every problem found */
+export function loadConfiguration (directory: string, { site }: { site?: string | undefined } = {}): Configuration {
   const root = resolve(directory)
   const problems: string[] = []
   const digest = createHash('sha256')
@@ -124,6 +126,8 @@ export function loadConfiguration (directory: string): Configuration {
 
   const settings = readObject('passerelle.yaml', SettingsSchema)
   if (settings === undefined) throw new ConfigurationError(problems)
+  if (site !== undefined && !/^[a-z0-9]{1,4}$/.test(site)) problems.push('PASSERELLE_SITE: expected one to four small letters or digits')
+  settings.site = site ?? settings.site
   const identityProviders = readObjects('identity-providers', IdentityProviderSchema).map(({ file, value }) => {
     const method = value.token_endpoint_auth_method
     const credential = method === 'private_key_jwt' ? 'client_key' : method === 'client_secret_basic' || method === 'client_secret_post' ? 'client_secret' : 'tls_client'
@@ -154,7 +158,8 @@ export function loadConfiguration (directory: string): Configuration {
     } satisfies Client
   }))
   const keys = readKeys(settings.keys)
-  const redis = readRedis(settings.redis, 'passerelle.yaml: /redis')
+  const sites = new Map(settings.sites.map((redis, at) => [redis.site, readRedis(redis, `passerelle.yaml: /sites/${at}`)]))
+  const redis = sites.get(settings.site) ?? readRedis(settings.redis, 'passerelle.yaml: /redis')
   const tls = settings.listen.tls && readCertificate(settings.listen.tls, 'passerelle.yaml: /listen/tls')
 
   problems.push(...meaningOf(settings, clients, identityProviders, { signs: new Set(keys.signing.map(({ alg }) => alg)), opens: new Set(keys.decryption.map(({ alg }) => alg)) }))
@@ -169,6 +174,7 @@ export function loadConfiguration (directory: string): Configuration {
     identityProviders: new Map(identityProviders.map(({ value }) => value).sort((a, b) => a.order - b.order || a.id.localeCompare(b.id)).map(value => [value.id, value])),
     keys,
     redis,
+    sites,
     ...(tls === undefined ? {} : { tls }),
     assets: [...assets.values()],
     hash: digest.digest('hex').slice(0, 16)

@@ -15,6 +15,7 @@ const listOf = <T extends TSchema>(description: string, of: T, more = {}) => Typ
 const oneOf = <const T extends string[]>(description: string, values: [...T], more = {}) => Type.Enum(values, { description, ...more })
 const seconds = (description: string, fallback: number, maximum: number) => Type.Integer({ description, default: fallback, minimum: 1, maximum })
 const section = <T extends Record<string, TSchema>>(description: string, properties: T) => Type.Object(properties, { description, default: {}, ...closed })
+const siteMark = (description: string, more = {}) => Type.String({ description, pattern: '^[a-z0-9]{1,4}$', expected: 'one to four small letters or digits', ...more })
 const port = (description: string, fallback: number) => Type.Integer({ description, default: fallback, minimum: 0, maximum: 65535 })
 
 const languages = Type.Object({ fr: Type.String({ maxLength: 500 }), en: Type.String({ maxLength: 500 }) }, { description: 'a text in each language', ...closed })
@@ -30,11 +31,23 @@ export const longest = { access_token_seconds: 600, request_uri_seconds: 600 } a
 const claimsOfIdentities = [...identityClaims]
 const knownScopes = Object.keys(scopeClaims)
 
+/** One Redis, as it is reached from here. */
+const redis = {
+  urls: listOf('redis:// or rediss:// addresses: one of a single Redis, or several nodes of a Cluster; `PASSERELLE_REDIS`, where it is set, counts in their place', Type.String({ maxLength: 512, pattern: '^rediss?://[^\\s/@?#,]+(/\\d{0,4})?$', expected: 'redis:// or rediss://, a host and a port; user and password stand beside' }), { default: [] }),
+  cluster: Type.Optional(Type.Boolean({ description: 'whether it is a Cluster; unless set, several addresses are one' })),
+  username: Type.Optional(text('our user there; the default user unless set')),
+  password: Type.Optional(Type.Object({ file: file('our password there') }, closed)),
+  ca: Type.Optional(file('certificate authority its TLS certificate is checked against, PEM; those of Node.js unless set')),
+  tls_client: Type.Optional(Type.Object({ certificate: file('our certificate there, PEM'), key: file('its private key, PEM') }, { description: 'the certificate we show it, where it asks for one (mutual TLS)', ...closed })),
+  server_name: Type.Optional(text('the one name that the certificates of all its nodes are for; unless set, each is checked for the name or the address by which we reach it')),
+  node_timeout_ms: Type.Integer({ description: 'its `cluster-node-timeout`: a request waits for so long and 4 s more, which outlasts a failover', default: 2000, minimum: 500, maximum: 15000 })
+}
+
 /** `passerelle.yaml`: the gateway itself. */
 export const Settings = Type.Object({
   issuer: url('our issuer identifier; its path is the base path of every endpoint'),
   environment: oneOf('`development` allows an http issuer and http redirect URIs on loopback names', ['production', 'development'], { default: 'production' }),
-  site: Type.String({ description: 'the mark of this site, at the head of every handle it issues', pattern: '^[a-z0-9]{1,4}$', expected: 'one to four small letters or digits', default: 'a' }),
+  site: siteMark('the mark of this site, at the head of every handle it issues; `PASSERELLE_SITE`, where it is set, counts in its place', { default: 'a' }),
   listen: section('where citizens and clients are answered', {
     host: text('address', { default: '0.0.0.0' }),
     port: port('port; 0 takes any free one', 8080),
@@ -46,16 +59,8 @@ export const Settings = Type.Object({
   }),
   trusted_proxies: list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] }),
   keys: Type.String({ description: 'directory of the signing and sealing keys and of the subject secret, relative to the configuration directory', minLength: 1 }),
-  redis: section('the Redis that keeps records; docs/redis.md says how to run it', {
-    urls: listOf('redis:// or rediss:// addresses: one of a single Redis, or several nodes of a Cluster; `PASSERELLE_REDIS`, where it is set, counts in their place', Type.String({ maxLength: 512, pattern: '^rediss?://[^\\s/@?#,]+(/\\d{0,4})?$', expected: 'redis:// or rediss://, a host and a port; user and password stand beside' }), { default: [] }),
-    cluster: Type.Optional(Type.Boolean({ description: 'whether it is a Cluster; unless set, several addresses are one' })),
-    username: Type.Optional(text('our user there; the default user unless set')),
-    password: Type.Optional(Type.Object({ file: file('our password there') }, closed)),
-    ca: Type.Optional(file('certificate authority its TLS certificate is checked against, PEM; those of Node.js unless set')),
-    tls_client: Type.Optional(Type.Object({ certificate: file('our certificate there, PEM'), key: file('its private key, PEM') }, { description: 'the certificate we show it, where it asks for one (mutual TLS)', ...closed })),
-    server_name: Type.Optional(text('the one name that the certificates of all its nodes are for; unless set, each is checked for the name or the address by which we reach it')),
-    node_timeout_ms: Type.Integer({ description: 'its `cluster-node-timeout`: a request waits for so long and 4 s more, which outlasts a failover', default: 2000, minimum: 500, maximum: 15000 })
-  }),
+  redis: section('the Redis that keeps records, where there is one site; docs/redis.md says how to run it', redis),
+  sites: listOf('every site, where there are several: the same list everywhere. What a site issued is read and ended in its own Redis, whichever site is asked', Type.Object({ site: siteMark('the mark of the site'), ...redis }, closed), { maxItems: 16, default: [] }),
   acr: section('levels of assurance', {
     levels: list('every level, the lowest first', { minItems: 1, default: ['eidas1', 'eidas2', 'eidas3'] }),
     default: Type.Optional(text('the level wanted when a client asks for none that we know; the lowest unless set'))

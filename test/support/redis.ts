@@ -289,7 +289,9 @@ export async function startLossyWay (t: Lifetime, url: string) {
   const sockets = new Set<Socket>()
   let losing: RegExp | undefined
   let lost = 0
+  let isCut = false
   const server = createServer(near => {
+    if (isCut) { near.destroy(); return }
     const far = connect(Number(port), hostname)
     let cut = false
     for (const socket of [near, far]) {
@@ -309,6 +311,12 @@ export async function startLossyWay (t: Lifetime, url: string) {
     url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
     /** Loses the answer to the next command that reads so. */
     loseAnswerTo (command: RegExp) { losing = command },
+    /** Ends every connection, and lets none through until it is mended. */
+    cut () {
+      isCut = true
+      for (const socket of sockets) socket.destroy()
+    },
+    mend () { isCut = false },
     get lost () { return lost }
   }
 }

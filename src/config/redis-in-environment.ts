@@ -1,0 +1,11 @@
+import { faultOfRedis, type RedisAddress } from '../adapters/redis-address.ts'
+import { ConfigurationError, type Configuration } from './load.ts'
+
+/** The Redis of this site: that of the configuration, or in its place the addresses that PASSERELLE_REDIS names. @throws {ConfigurationError} */
+export function addressesIn ({ PASSERELLE_REDIS = '' }: NodeJS.ProcessEnv, { redis }: Configuration): RedisAddress {
+  const named = PASSERELLE_REDIS.split(/[\s,]+/).filter(Boolean)
+  const address = named.length > 0 ? { ...redis, urls: named } : redis
+  const fault = faultOfRedis(address)
+  if (fault !== undefined) throw new ConfigurationError([`PASSERELLE_REDIS: ${fault}`])
+  return address
+}

@@ -1,0 +1,74 @@
+import { parseArgs } from 'node:util'
+import { keyringSealer } from './adapters/keyring-sealer.ts'
+import { openStores } from './adapters/open-stores.ts'
+import { sealedRecall } from './adapters/recalls.ts'
+import { ConfigurationError, loadConfiguration } from './config/load.ts'
+import { longest } from './config/schema.ts'
+import { addressesIn } from './config/redis-in-environment.ts'
+import { replicaClockTolerance } from './protocol/clock.ts'
+import { OAuthError } from './protocol/errors.ts'
+import type { Recall } from './records.ts'
+
+// npm run end -- --idp X | --client Y --since T: all that a provider vouched for, or that a service was given, since then is no more, at every replica of every site.
+
+const usage = `npm run end -- (--idp ID | --client CLIENT_ID) --since TIME [--dry-run] [--unlisted]
+  --since     from when on, as 2027-01-31T22:00:00Z; what is older is not touched
+  --dry-run   says what would be done, and does nothing
+  --unlisted  it need not stand in the configuration (any more)
+PASSERELLE_CONFIG names the configuration directory; PASSERELLE_REDIS, where it is set, its Redis`
+
+async function end () {
+  const { recall, what, dryRun, unlisted } = readArguments()
+  const { PASSERELLE_CONFIG, PASSERELLE_SITE } = process.env
+  if (PASSERELLE_CONFIG === undefined) throw new ConfigurationError(['PASSERELLE_CONFIG: expected the path of a configuration directory'])
+  const configuration = loadConfiguration(PASSERELLE_CONFIG, { site: PASSERELLE_SITE || undefined })
+  const { settings, clients, identityProviders, keys, sites } = configuration
+  const isKnown = recall.idp === undefined ? clients.has(recall.client_id!) : identityProviders.has(recall.idp)
+  if (!isKnown && !unlisted) throw new ConfigurationError([`${what} is not in this configuration; --unlisted where that is meant`])
+  const home = addressesIn(process.env, configuration)
+  if (home.urls.length === 0) throw new ConfigurationError(['PASSERELLE_REDIS: expected, or redis.urls: there is no store to tell'])
+  if (dryRun) {
+    console.log(`would end what ${what} has to do with, from ${instant(recall.since)} to now, at ${[...new Set([...sites.keys(), settings.site])].map(site => `site ${site}`).join(', ')}`)
+    return 0
+  }
+
+  const now = () => Math.floor(Date.now() / 1000)
+  const sealer = keyringSealer({ issuer: settings.issuer, keys: () => keys.sealing, now })
+  const stores = openStores(new Map([...sites, [settings.site, home]]), { sealer, now, watch: { sealed () {}, redeemed () {} }, onError () {} })
+  // as long as anything lives that it may be of
+  const seconds = settings.session.life_seconds + longest.access_token_seconds + 2 * replicaClockTolerance
+  const told = await Promise.all([...stores].map(async ([site, store]) => {
+    try {
+      await store.recall(JSON.stringify(recall), sealedRecall(sealer, recall, now() + seconds), seconds)
+      console.log(`site ${site}: told; within 10 seconds no replica takes what ${what} has to do with, from ${instant(recall.since)} to now`)
+      return true
+    } catch (error) {
+      if (!(error instanceof OAuthError)) throw error
+      console.log(`site ${site}: NOT told: ${error.message}; run this again`)
+      return false
+    } finally { await store.close() }
+  }))
+  return told.every(Boolean) ? 0 : 1
+}
+
+const instant = (seconds: number) => new Date(seconds * 1000).toISOString().replace('.000', '')
+
+function readArguments (): { recall: Recall, what: string, dryRun: boolean, unlisted: boolean } {
+  const { values: { idp, client, since, 'dry-run': dryRun, unlisted } } = parseArgs({
+    options: { idp: { type: 'string' }, client: { type: 'string' }, since: { type: 'string' }, 'dry-run': { type: 'boolean', default: false }, unlisted: { type: 'boolean', default: false } }
+  })
+  if ((idp === undefined) === (client === undefined)) throw new TypeError('expected one of --idp and --client')
+  const from = Date.parse(since ?? '')
+  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)$/.test(since ?? '') || Number.isNaN(from)) throw new TypeError('--since: expected a time as 2027-01-31T22:00:00Z')
+  const until = Math.floor(Date.now() / 1000)
+  if (from / 1000 > until) throw new TypeError('--since: expected a time that has been')
+  const recall = { ...(idp === undefined ? { client_id: client! } : { idp }), since: Math.floor(from / 1000), until }
+  return { recall, what: idp === undefined ? `the service ${client}` : `the identity provider ${idp}`, dryRun, unlisted }
+}
+
+try { process.exitCode = await end() } catch (error) {
+  const isUsage = error instanceof TypeError
+  if (!isUsage && !(error instanceof ConfigurationError)) throw error
+  console.error(isUsage ? `${error.message}\n${usage}` : error.message)
+  process.exitCode = 2
+}
