@@ -10,11 +10,14 @@ export const slowMs = 250
 /** Whatever this starts waits for the store as one: several calls that meet an outage share one deadline. */
 export const asOneWait = <T>(start: () => T): T => waits.run({ until: Infinity }, start)
 
-/** The answer of a call that by itself would wait so long, or what is left of that to the request it belongs to. */
+/**
+ * The answer of a call that by itself would wait so long, or what is left of that to the request it belongs to: a store that is well again has the time it needs, however much
+ * was waited before.
+ */
 export async function withinOneDeadline<T> (deadlineMs: number, ask: (leftMs: number) => Promise<T>): Promise<T> {
   const wait = waits.getStore()
   const begun = performance.now()
-  const leftMs = Math.max(0, Math.min(deadlineMs, (wait?.until ?? Infinity) - begun))
+  const leftMs = Math.min(deadlineMs, Math.max(slowMs, (wait?.until ?? Infinity) - begun))
   try { return await ask(leftMs) } finally {
     if (wait !== undefined && performance.now() - begun > slowMs) wait.until = Math.min(wait.until, begun + deadlineMs)
   }
