@@ -22,7 +22,7 @@ export function primaryBreakers () {
   function breakerOf (primary: string) {
     const known = breakers.get(primary)
     if (known !== undefined) return known
-    for (const [oldest, breaker] of [...breakers].slice(0, breakers.size - most + 1)) {
+    for (const [oldest, breaker] of [...breakers].slice(0, Math.max(0, breakers.size - most + 1))) {
       breaker.shutdown()
       breakers.delete(oldest)
     }
