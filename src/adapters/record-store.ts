@@ -47,7 +47,8 @@ const nameOf = (kind: string, secret: string) => name(kind, digestOf(secret))
 
 /** How `used` names a token, so that whoever reads it can end it at its site, and not use it. */
 export const tokenName = (site: string, access_token: Handle) => `${site}-${digestOf(access_token)}`
-const digestIn = (tokenName: string) => tokenName.slice(tokenName.indexOf('-') + 1)
+/** Also of a name without a mark, as a former release wrote it. */
+const digestIn = (tokenName: string) => tokenName.slice(-43)
 
 /** The store's rules over whatever keeps: handles stand for records, a claim is won once, an end stays an end. */
 export function recordStore (cells: Cells, { site }: { site: string }): RecordStore {

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
-import { recordStore, within, type Cells } from '../../src/adapters/record-store.ts'
+import { digestOf } from '../../src/adapters/handles.ts'
+import { recordStore, tokenName, within, type Cells } from '../../src/adapters/record-store.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { claimOf, grantOf, sessionOf } from '../support/store-contract.ts'
 
@@ -176,4 +177,131 @@ t.test('patience has an end where it was given one, and none where it was not', 
   t.equal(await store.ended('sid'), false)
   t.equal(await within(1000, Promise.resolve('x')), 'x')
   t.equal(await within(undefined, Promise.resolve('x')), 'x')
+})
+
+/** Three parts, each with a third of all names; what is asked of one that hangs is answered when the test says so. */
+function parted () {
+  const hanging = new Set<string>()
+  const refused = new Set<string>()
+  const { promise: thawed, resolve: thaw } = Promise.withResolvers<void>()
+  const partOf = (key: string) => ['one', 'two', 'three'][key.charCodeAt(key.indexOf('{') + 3) % 3]!
+  const bench = bent(cells => ({
+    async swapNew (key, value, seconds) {
+      if (hanging.has(partOf(key))) await thawed
+      return cells.swapNew(key, value, seconds)
+    },
+    partOf,
+    isAway: part => refused.has(part)
+  }))
+  const puts = () => bench.asked.filter(([call]) => call === 'swapNew').map(([, key]) => partOf(key))
+  return { ...bench, hanging, refused, thaw, puts, partOf }
+}
+
+t.test('a put that meets a part that hangs is kept by another, soon, and what the first keeps late is nobody\'s', async t => {
+  const { store, hanging, thaw, puts, kept } = parted()
+  for (const part of ['one', 'two']) hanging.add(part)
+  const grant = grantOf()
+  const before = performance.now()
+  const handles = await Promise.all(Array.from({ length: 30 }, () => store.put('code', grant, 30, { ifAway: 'give up' }).catch(() => undefined)))
+  const found = handles.filter(handle => handle !== undefined)
+  t.ok(performance.now() - before < 5000)
+  t.ok(found.length > 5, 'those whose first or second was the third part')
+  for (const handle of found) t.same(await store.get('code', handle), grant)
+  t.ok(puts().length >= 30 && puts().length <= 60, 'two tries each at most')
+  thaw()
+  await pause(10)
+  t.equal(kept.size, puts().length)
+  for (const handle of found) t.same(await store.get('code', handle), grant, 'what came late took nobody\'s place')
+})
+
+t.test('the second try is never at the part of the first, and the first that is kept is the answer', async t => {
+  const { store, hanging, thaw, puts } = parted()
+  for (const part of ['one', 'two', 'three']) hanging.add(part)
+  const asked = store.put('code', grantOf(), 30)
+  await pause(400)
+  const [first, second, ...more] = puts()
+  t.not(first, second)
+  t.same(more, [])
+  thaw()
+  t.ok(await store.get('code', await asked), 'who waits has what either of them kept')
+})
+
+t.test('what gives up does so after two tries, and what waits waits', async t => {
+  const { store, hanging, puts, thaw } = parted()
+  for (const part of ['one', 'two', 'three']) hanging.add(part)
+  await t.rejects(store.put('session', sessionOf(), 30, { ifAway: 'give up' }), unavailable)
+  await t.rejects(store.put('code', grantOf(), 30, { ifAway: 'seal' }), unavailable, 'a store that keeps seals nothing')
+  t.equal(puts().length, 4)
+  let answered = false
+  const waiting = store.put('code', grantOf(), 30).finally(() => { answered = true })
+  await pause(700)
+  t.equal(answered, false)
+  t.equal(puts().length, 6)
+  thaw()
+  t.ok(await store.get('code', await waiting))
+})
+
+t.test('a part that has not been answering is not asked where another can be, and where none can, only by what waits', async t => {
+  const { store, refused, puts } = parted()
+  refused.add('one').add('three')
+  for (let i = 0; i < 20; i++) await store.put('code', grantOf(), 30)
+  t.same(new Set(puts()), new Set(['two']))
+  refused.add('two')
+  await t.rejects(store.put('session', sessionOf(), 30, { ifAway: 'give up' }), { ...unavailable, message: 'no part of the store has been answering' })
+  t.equal(puts().length, 20, 'nothing was asked')
+  t.ok(await store.put('code', grantOf(), 30), 'it is tried after all')
+})
+
+t.test('a part that fails at once is left at once; when each has failed that is the failure', async t => {
+  const failure = new OAuthError('store_unavailable', 'the store could not answer')
+  const failing = bent(() => ({ swapNew: async () => { throw failure }, partOf: key => key.at(-2)! }))
+  for (const ifAway of ['wait', 'give up'] as const) await t.rejects(failing.store.put('code', grantOf(), 30, { ifAway }), failure, ifAway)
+  t.equal(failing.asked.filter(([call]) => call === 'swapNew').length, 4)
+})
+
+t.test('a token is kept by the part that keeps its code, where one is found by drawing', async t => {
+  const { store, asked, partOf } = parted()
+  for (let i = 0; i < 20; i++) {
+    const code = await store.put('code', grantOf(), 30)
+    await store.claim(code, claimOf(grantOf()))
+    const [used, token] = asked.filter(([call]) => call === 'swapNew').slice(-2).map(([, key]) => key)
+    t.match(used, /^used:/)
+    t.match(token, /^token:/)
+    t.equal(partOf(token!), partOf(used!))
+  }
+  const lonely = bent(() => ({ partOf: key => key }))
+  t.ok(await lonely.store.claim(await lonely.store.put('code', grantOf(), 30), claimOf(grantOf())), 'and where none is, by any')
+})
+
+t.test('who redeemed a code that the store does not keep is noted once, in the place that is looked at for any code', async t => {
+  const { store, asked } = bent()
+  const code = `p1~${'x'.repeat(300)}`
+  const [mine, theirs] = [{ client_id: 'mairie', token: `p1-${'A'.repeat(43)}` }, { client_id: 'mairie', token: `p1-${'B'.repeat(43)}` }]
+  t.equal(await store.use(code, mine, 60, 1000), undefined)
+  t.same(await store.use(code, mine, 60, 1000), mine, 'told again it hears of itself')
+  t.same(await store.use(code, theirs, 60, 1000), mine)
+  t.same(await store.usedBy(code), mine)
+  t.same(asked.map(([call, , , seconds]) => [call, seconds]).slice(0, 1), [['swapNew', 60]])
+  const hangs = bent(() => ({ swapNew: () => new Promise(() => {}), get: () => new Promise(() => {}) }))
+  await t.rejects(hangs.store.use(code, mine, 60, 20), unavailable)
+  await t.rejects(hangs.store.tokenEnded(mine.token, 20), unavailable)
+})
+
+t.test('the end of a token that nobody keeps is known by its name, and a token that was kept is no end', async t => {
+  const { store } = bent()
+  const token = `p1~${'x'.repeat(300)}`
+  t.equal(await store.tokenEnded(tokenName('p1', token), 1000), false)
+  await store.end({ access_token: token }, 60)
+  t.equal(await store.tokenEnded(tokenName('p1', token), 1000), true)
+  const kept = await store.put('token', grantOf(), 60)
+  t.equal(await store.tokenEnded(tokenName('p1', kept), 1000), false)
+})
+
+t.test('a token is ended by the name that a former release gave it, without the mark of a site', async t => {
+  const { store } = bent()
+  for (let i = 0; i < 20; i++) {                                         // every second digest has a hyphen
+    const handle = await store.put('token', grantOf(), 60)
+    await store.end({ token: digestOf(handle) }, 60)
+    t.equal(await store.get('token', handle), undefined)
+  }
 })
