@@ -1,4 +1,5 @@
 import type { AuthorizationRequest, PushedRequest } from './protocol/authorization-request.ts'
+import { replicaClockTolerance } from './protocol/clock.ts'
 import type { Grant, Token } from './protocol/grant.ts'
 import type { Identification } from './protocol/identification.ts'
 import type { LogoutParameters } from './protocol/logout.ts'
@@ -91,7 +92,9 @@ export const life = {
   /** a nonce of ours in a DPoP proof */
   nonce: 5 * 60,
   /** a handle that holds its record, at most */
-  sealedHandle: 60
+  sealedHandle: 60,
+  /** what is remembered of one: a replica whose clock is behind takes it for longer */
+  sealedMark: 60 + replicaClockTolerance
 } as const
 
 /** Limits in bytes, as sent, where nothing else is said. */
@@ -101,8 +104,9 @@ export const limit = {
   pushedLoginCookie: 2400,
   identityCookie: 3000,
   allCookies: 6000,
-  /** a handle that holds its record */
+  /** a handle that holds its record: a token, and a code, with room for what its token holds beside it */
   sealedHandle: 2048,
+  sealedCode: 1920,
   /** how many an answer takes away at most */
   cookiesCleared: 16
 } as const

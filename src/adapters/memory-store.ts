@@ -1,10 +1,10 @@
-import type { Clock, Store } from '../ports.ts'
-import { recordStore, type Cells } from './record-store.ts'
+import type { Clock } from '../ports.ts'
+import { recordStore, type Cells, type RecordStore } from './record-store.ts'
 
 const sweepEvery = 1000
 
 /** The embedded store of a first run: one process, gone with it. It keeps as Redis keeps, sealed and under digests. */
-export function memoryStore ({ site, now }: { site: string, now: Clock }): Store {
+export function memoryStore ({ site, now }: { site: string, now: Clock }): RecordStore {
   const kept = new Map<string, { value: string, until: number }>()
   const hashes = new Map<string, { fields: Map<string, string>, until: number }>()
   let writes = 0

@@ -14,7 +14,7 @@ export interface SealedStore extends Store {
 interface Redeemed { used: Used, /** that was given here */ token: string, until: number, ended: boolean }
 
 /** What one replica remembers of redeemed codes at most: beyond that it redeems none. */
-const mostRedeemed = 10_000
+const mostRedeemed = 20_000
 
 const cannot = (what: string) => new OAuthError('store_unavailable', `${what} cannot be kept in a handle`)
 const refuses = (what: string) => async (): Promise<never> => { throw cannot(what) }
@@ -30,11 +30,16 @@ export function sealedStore ({ site, sealer, now, most = mostRedeemed }: { site:
 
   function seal (kind: 'code' | 'token', record: Records['code' | 'token'], seconds: number): Handle {
     const handle = `${site}~${sealer.seal(kind, site, { ...record, degraded: true } as never, now() + Math.min(seconds, life.sealedHandle))}`
-    if (handle.length > limit.sealedHandle) throw cannot(`a ${kind} of ${handle.length} bytes`)
+    if (handle.length > (kind === 'code' ? limit.sealedCode : limit.sealedHandle)) throw cannot(`a ${kind} of ${handle.length} bytes`)
     return handle
   }
 
-  const open = <K extends 'code' | 'token'>(kind: K, handle: Handle) => isSealedHandle(handle) ? sealer.open(kind, handle.slice(0, handle.indexOf('~')), handle.slice(handle.indexOf('~') + 1))?.record : undefined
+  /** Another site's are for the store of that site, and none is good for longer than it is remembered that it was used. */
+  function open<K extends 'code' | 'token'> (kind: K, handle: Handle) {
+    if (!isSealedHandle(handle) || !handle.startsWith(`${site}~`)) return undefined
+    const opened = sealer.open(kind, site, handle.slice(site.length + 1))
+    return opened === undefined || opened.exp > now() + life.sealedMark ? undefined : opened.record
+  }
 
   const known = (code: Handle) => {
     const found = redeemed.get(digestOf(code))
@@ -76,7 +81,7 @@ export function sealedStore ({ site, sealer, now, most = mostRedeemed }: { site:
       makeRoom()
       const access_token = seal('token', token, tokenSeconds)
       const name = tokenName(site, access_token)
-      const here = { used: { client_id, token: name }, token: name, until: now() + usedSeconds, ended: false }
+      const here = { used: { client_id, token: name }, token: name, until: now() + Math.max(usedSeconds, life.sealedMark), ended: false }
       redeemed.set(digestOf(code), here)
       byToken.set(name, here)
       return { access_token }
