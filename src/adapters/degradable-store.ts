@@ -1,10 +1,10 @@
 import { OAuthError } from '../protocol/errors.ts'
 import type { Clock, GetOptions, Handle, Store } from '../ports.ts'
-import type { Kind, Used } from '../records.ts'
+import { life, type Kind, type Used } from '../records.ts'
 import { isSealedHandle } from './handles.ts'
 import { jittered } from './jittered.ts'
-import { slowMs } from './one-deadline.ts'
-import { tokenName, type RecordStore } from './record-store.ts'
+import { asOneWait, slowMs } from './one-deadline.ts'
+import { tokenName, within, type RecordStore } from './record-store.ts'
 import type { SealedStore } from './sealed-store.ts'
 
 export interface DegradedWatch {
@@ -21,59 +21,56 @@ const isAway = (error: unknown) => error instanceof OAuthError && error.failure 
 const againMs = 1000
 /** how much it is told at a time */
 const atOnce = 32
+/** how long it is told before we go */
+const closeMs = 1000
 
 /**
  * The store, and where it is away and the login may do without it, handles that hold their record. While the store answers it decides on these too, so that each is good once
- * everywhere; while it does not, each replica decides for itself, and tells it when it is back, before it takes its word again.
+ * everywhere; while it does not, each replica decides for itself, and tells it when it is back.
  */
 export function degradableStore ({ records, sealed, site, now, watch }: DegradableStoreOptions): Store {
   /** what the store has to be told, by what it is about */
   const missed = new Map<string, { until: number, tell: () => Promise<unknown> }>()
-  let telling: Promise<boolean> | undefined
+  let telling: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
+  let closed = false
 
-  function tellLater (about: string, seconds: number, tell: () => Promise<unknown>) {
-    missed.set(about, { until: now() + seconds, tell })
+  /** What the store answers, if it does soon; else it is told when it is back. */
+  async function told<T> (about: string, tell: () => Promise<T>, heardLate: (answer: T) => void = () => {}): Promise<T | 'unknown'> {
+    try {
+      const answer = await tell()
+      tellMissed()                                                       // it is back
+      return answer
+    } catch (error) { if (!isAway(error)) throw error }
+    missed.set(about, { until: now() + life.sealedMark, tell: async () => heardLate(await tell()) })
     tryLater()
+    return 'unknown'
   }
 
   function tryLater () {
-    timer ??= setTimeout(async () => {
-      timer = undefined
-      if (!await told()) tryLater()
-    }, jittered(againMs)).unref()
+    if (!closed) timer ??= setTimeout(async () => { timer = undefined; await tellMissed() }, jittered(againMs)).unref()
   }
 
-  /** Tells the store what it missed, one thing first: it may still be away. Whether it knows all of it. */
-  function told (): Promise<boolean> {
-    if (missed.size === 0) return Promise.resolve(true)
-    telling ??= tellAll().then(() => true, () => false).finally(() => { telling = undefined })
+  /** It waits by itself: the request that was the first to miss the store has waited its time. */
+  function tellMissed (): Promise<void> {
+    telling ??= asOneWait(tellAll).finally(() => {
+      telling = undefined
+      if (missed.size > 0) tryLater()
+    })
     return telling
   }
 
+  /** One thing first: the store may still be away. What a part of it does not hear is kept for later, and is not the first again. */
   async function tellAll () {
-    for (let many = 1; missed.size > 0; many = atOnce) {
-      await Promise.all([...missed].slice(0, many).map(async ([about, { until, tell }]) => {
-        if (until > now()) await tell()
+    const waiting = [...missed]
+    for (let many = 1, heard = true; heard && waiting.length > 0; many = atOnce) {
+      const answers = await Promise.all(waiting.splice(0, many).map(async ([about, still]) => {
         missed.delete(about)
+        if (still.until <= now()) return true
+        return still.tell().then(() => true, () => { missed.set(about, still); return false })
       }))
+      heard = answers.includes(true)
     }
-  }
-
-  /** Whether somebody else redeemed this code before; `unknown` while the store cannot say. */
-  async function redeemedBefore (code: Handle, used: Used, seconds: number) {
-    const tell = async () => {
-      const before = await records.use(code, used, seconds, slowMs)
-      if (before === undefined || before.token === used.token) return undefined
-      sealed.amend(code, before)
-      watch.redeemed('again')
-      return before
-    }
-    try {
-      if (await told()) return await tell()                              // before it takes the store's word again
-    } catch (error) { if (!isAway(error)) throw error }
-    tellLater(code, seconds, tell)
-    return 'unknown'
   }
 
   return {
@@ -104,7 +101,16 @@ export function degradableStore ({ records, sealed, site, now, watch }: Degradab
       if (!isSealedHandle(code)) return records.claim(code, claim)
       const outcome = await sealed.claim(code, claim)
       if ('used' in outcome) return outcome
-      const before = await redeemedBefore(code, { client_id: claim.client_id, token: tokenName(site, outcome.access_token) }, claim.usedSeconds)
+      const used = { client_id: claim.client_id, token: tokenName(site, outcome.access_token) }
+      const seconds = Math.max(claim.usedSeconds, life.sealedMark)
+      const others = (before: Used | undefined) => {
+        if (before === undefined || before.token === used.token) return undefined
+        sealed.amend(code, before)
+        return before
+      }
+      const before = await told(code, async () => others(await records.use(code, used, seconds, slowMs)), late => {
+        if (late !== undefined) watch.redeemed('again')
+      })
       if (typeof before === 'object') return { used: before }
       watch.redeemed(before === 'unknown' ? 'alone' : 'recorded')
       return outcome
@@ -113,9 +119,10 @@ export function degradableStore ({ records, sealed, site, now, watch }: Degradab
     async usedBy (code) { return (isSealedHandle(code) ? await sealed.usedBy(code) : undefined) ?? records.usedBy(code) },
 
     async end (ending, seconds) {
-      if ('token' in ending && sealed.endHere(ending.token)) return tellLater(`end of ${ending.token}`, seconds, () => records.end(ending, seconds))
-      if ('access_token' in ending) await sealed.end(ending, seconds)
-      await records.end(ending, seconds)
+      if ('sid' in ending || 'session' in ending) return records.end(ending, seconds)
+      const end = () => records.end(ending, Math.max(seconds, life.sealedMark))
+      if ('token' in ending && sealed.endHere(ending.token)) await told(`end of ${ending.token}`, () => within(slowMs, end()))
+      else await Promise.all([sealed.end(ending, seconds), end()])
     },
 
     ended: (sid, options) => records.ended(sid, options),
@@ -127,8 +134,9 @@ export function degradableStore ({ records, sealed, site, now, watch }: Degradab
     recalls: () => records.recalls(),
 
     async close () {
+      closed = true
       clearTimeout(timer)
-      await told()
+      await within(closeMs, tellMissed()).catch(() => {})                // a store that is away must not keep us
       await Promise.all([records.close(), sealed.close()])
     }
   }
