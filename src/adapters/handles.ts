@@ -16,7 +16,7 @@ export const isHandle = (text: string) => /^[a-z0-9]{1,4}-[A-Za-z0-9_-]{43}$/.te
 export const isSealedHandle = (text: string) => text.length <= limit.sealedHandle && /^[a-z0-9]{1,4}~[\w.-]+$/.test(text)
 
 /** The mark of the site that issued a handle, a `sid` or the name of a token; undefined for anything else. */
-export const siteOf = (text: string) => /^([a-z0-9]{1,4})[-~]/.exec(text)?.[1]
+export const siteOf = (text: string) => /^([a-z0-9]{1,4})(?:-[\w-]{43}$|~)/.exec(text)?.[1]
 
 /** The name a secret is kept under: it tells nothing of the secret. */
 export const digestOf = (secret: string) => createHash('sha256').update(`passerelle name ${version} ${secret}`).digest('base64url')

@@ -8,24 +8,26 @@ import { siteOf } from './handles.ts'
  */
 export function sitedStore ({ home, stores }: { home: string, stores: ReadonlyMap<string, Store> }): Store {
   const own = stores.get(home)!
-  /** Who keeps what this text names; undefined where it is of a site that we do not know. What bears no mark is our own. */
+  /** Who keeps what this text names: what bears no mark is our own. */
   const keeperOf = (text: string) => stores.get(siteOf(text) ?? home)
+  /** The same, where somebody must. @throws {OAuthError} store_unavailable */
+  function keeper (text: string) {
+    const found = keeperOf(text)
+    if (found === undefined) throw new OAuthError('store_unavailable', 'of a site that is not configured')
+    return found
+  }
 
   return {
     put: (kind, record, seconds, options) => own.put(kind, record, seconds, options),
     async get (kind, handle, options) { return keeperOf(handle)?.get(kind, handle, options) },
-    async claim (code, claim) {
-      const keeper = keeperOf(code)
-      if (keeper === undefined) throw new OAuthError('store_unavailable', 'a code of a site that is not configured')
-      return keeper.claim(code, claim)
-    },
+    async claim (code, claim) { return keeper(code).claim(code, claim) },
     async usedBy (code) { return keeperOf(code)?.usedBy(code) },
-    async end (ending, seconds) { await keeperOf(Object.values(ending)[0]!)?.end(ending, seconds) },
-    async ended (sid, options) { return await keeperOf(sid)?.ended(sid, options) ?? false },
-    async once (name, seconds, options) { return (keeperOf(options?.at ?? '') ?? own).once(name, seconds, options) },
-    async said (name, options) { return (keeperOf(options?.at ?? '') ?? own).said(name, options) },
-    async enter (sid, entered, seconds) { await keeperOf(sid)?.enter(sid, entered, seconds) },
-    async entered (sid) { return await keeperOf(sid)?.entered(sid) ?? [] },
+    async end (ending, seconds) { await keeper(Object.values(ending)[0]!).end(ending, seconds) },
+    async ended (sid, options) { return keeper(sid).ended(sid, options) },
+    async once (name, seconds, options) { return keeper(options?.at ?? '').once(name, seconds, options) },
+    async said (name, options) { return keeper(options?.at ?? '').said(name, options) },
+    async enter (sid, entered, seconds) { await keeper(sid).enter(sid, entered, seconds) },
+    async entered (sid) { return keeper(sid).entered(sid) },
     async recall (name, text, seconds) { await Promise.all([...stores.values()].map(store => store.recall(name, text, seconds))) },
     recalls: () => own.recalls(),
     async close () { await Promise.all([...stores.values()].map(store => store.close())) }
