@@ -1,5 +1,6 @@
 import t from 'tap'
-import { digestOf, isHandle, newHandle, openUnder, sealUnder } from '../../src/adapters/handles.ts'
+import { digestOf, isHandle, isSealedHandle, newHandle, openUnder, sealUnder, siteOf } from '../../src/adapters/handles.ts'
+import { limit } from '../../src/records.ts'
 
 const handle = newHandle('p1')
 
@@ -9,6 +10,24 @@ t.test('a text that is no handle is known as such', async t => {
     t.equal(isHandle(text), false, JSON.stringify(text))
   }
   for (const text of [handle, newHandle('a'), newHandle('9z9z'), `p1-${'-'.repeat(43)}`, `p1-${'_'.repeat(43)}`]) t.equal(isHandle(text), true, text)
+})
+
+t.test('a text that is no handle that holds its record is known as such, and neither kind is taken for the other', async t => {
+  const most = limit.sealedHandle - 3
+  for (const text of ['', '~', 'p1~', '~x', 'P1~x', 'p1234~x', 'p1-x', 'p1~x y', 'p1~x~y', 'p1~x\n', '\np1~x', ' p1~x', 'p1~x=', 'p1~x+', 'p1~x/', 'p1~é', `p1~${'x'.repeat(most + 1)}`, `p1~${'x'.repeat(1_000_000)}`, handle]) {
+    t.equal(isSealedHandle(text), false, JSON.stringify(text.slice(0, 60)))
+  }
+  for (const text of ['p1~x', 'a~1.k_-.1800000060.AbC-_', `9z9z~${'x'.repeat(most - 2)}`, `p1~${'x'.repeat(most)}`]) {
+    t.equal(isSealedHandle(text), true, text.slice(0, 60))
+    t.equal(isHandle(text), false)
+  }
+  t.equal(isHandle(`p1~${'x'.repeat(43)}`), false)
+})
+
+t.test('a handle, a sid and the name of a token tell their site, and nothing else does, whatever it begins with', async t => {
+  for (const [text, site] of [[handle, 'p1'], [newHandle('a'), 'a'], [newHandle('9z9z'), '9z9z'], [`p1-${digestOf(handle)}`, 'p1'], ['p1~x', 'p1'], ['p1~', 'p1'], [`p1-${'-'.repeat(43)}`, 'p1']] as const) t.equal(siteOf(text), site, text)
+  const random = 'x'.repeat(40)
+  for (const text of ['', 'p1', 'p1-', '-', '~', digestOf(handle), `p1-${random}`, `a-${random}x`, `-${random}xx`, `${handle}x`, `P1-${random}xxx`, `p1234-${random}xxx`, 'sid', 'never-was']) t.equal(siteOf(text), undefined, text)
 })
 
 t.test('a record opens under its own handle and kind only', async t => {

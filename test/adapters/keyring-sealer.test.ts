@@ -199,6 +199,75 @@ t.test('the key of a kind is derived once, not at each seal', async t => {
   t.equal(derived, kinds.length + 1, 'another key has another')
 })
 
+/** The subkeys that are derived from here on, by the names they are derived for. */
+function derivations (t: { teardown (end: () => unknown): unknown }) {
+  const { hkdfSync } = crypto
+  const names: string[] = []
+  const put = (way: typeof hkdfSync) => { crypto.hkdfSync = way; syncBuiltinESMExports() }
+  put((digest, key, salt, info, length) => { names.push(String(info).replace(` ${issuer}`, '').replace('passerelle sealed 1 ', '')); return hkdfSync(digest, key, salt, info, length) })
+  t.teardown(() => put(hkdfSync))
+  return names
+}
+const hour = 3600
+const begin = Math.ceil(start / hour) * hour
+
+t.test('what holds a record has a key of the hour in which it ends, and what a browser carries has one for as long as its key', async t => {
+  const names = derivations(t)
+  const { state, seal, open } = desk()
+  state.now = begin
+  const hourOf = (seconds: number) => Math.floor(seconds / hour)
+  for (const kind of ['code', 'token'] as const) {
+    names.length = 0
+    const [last, first] = [seal(kind, 'a', examples[kind], begin + hour - 1), seal(kind, 'a', examples[kind], begin + hour)]
+    t.same(names, [`${kind} ${hourOf(begin)}`, `${kind} ${hourOf(begin) + 1}`], 'to the second')
+    for (const sealed of [last, first]) t.ok(open(kind, 'a', sealed))
+    t.equal(open(kind, 'a', last.replace(`.${begin + hour - 1}.`, `.${begin + hour}.`)), undefined)
+  }
+  names.length = 0
+  for (const seconds of [0, 1, 2, 3]) seal('posted', 'a', examples.posted, begin + 60 + seconds * hour)
+  t.same(names, ['posted'])
+})
+
+t.test('a key of an hour is forgotten with the next hour but one that is asked for', async t => {
+  const names = derivations(t)
+  const { state, seal } = desk()
+  const sealAt = (now: number) => { state.now = now; seal('code', 'a', examples.code, now + 30) }
+  for (let i = 0; i < 5; i++) sealAt(begin + i)
+  t.equal(names.length, 1, 'derived once an hour')
+  for (const later of [1, 2, 3]) sealAt(begin + later * hour)
+  t.equal(names.length, 4)
+  names.length = 0
+  sealAt(begin + 3 * hour)
+  sealAt(begin + 2 * hour)
+  t.equal(names.length, 1, 'the hour before is gone')
+  names.length = 0
+  seal('posted', 'a', examples.posted, begin + 10 * hour)
+  sealAt(begin + 9 * hour)
+  seal('posted', 'a', examples.posted, begin + 11 * hour)
+  t.same(names.filter(name => name === 'posted'), ['posted'], 'the keys of what browsers carry stay')
+})
+
+t.test('no key is derived for an hour that somebody writes', async t => {
+  const { state, seal, open } = desk()
+  state.now = begin
+  const sealed = seal('code', 'a', examples.code, begin + 60)
+  open('code', 'a', sealed)
+  open('code', 'a', seal('code', 'a', examples.code, begin + hour))
+  const names = derivations(t)
+  for (let i = 0; i < 1000; i++) {
+    for (const end of [begin + hour + 1 + i * hour, begin - i * hour, begin + 60 + i]) t.equal(open('code', 'a', sealed.replace(`.${begin + 60}.`, `.${end}.`)) !== undefined, end === begin + 60)
+  }
+  t.same(names, [])
+})
+
+t.test('what would live for more than an hour does not open, even sealed by us', async t => {
+  const { state, seal, open } = desk()
+  const far = seal('token', 'a', examples.token, start + hour + 1)
+  t.equal(open('token', 'a', far), undefined)
+  state.now++
+  t.ok(open('token', 'a', far))
+})
+
 t.test('one record sealed twice reads differently, and shows nothing of itself', async t => {
   const { seal } = desk()
   const record = { state: 'Wilhelmina' }
