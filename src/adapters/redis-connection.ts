@@ -50,6 +50,8 @@ function optionsOf (address: RedisAddress, onTrouble: Tell): RedisOptions {
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
     ...(isSecure ? { tls: {} } : {}),                                   // which tells the library only that the handshake is to be waited for
+    connectionName: 'passerelle',
+    disableClientInfo: true,                                            // a command more for each connection, and a right that Redis 7.0 has no name for
     Connector: connectorOf(address, onTrouble) as unknown as NonNullable<RedisOptions['Connector']>,
     reconnectOnError (error) { hear(error); return false }              // every refusal passes here, and none is a reason to connect anew
   }

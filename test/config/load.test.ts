@@ -138,6 +138,27 @@ const providerFaults: Array<[title: string, changes: object, problem: string]> =
   ['an id that cannot stand in an address', { id: 'Post' }, '/id: expected small letters, digits and hyphens, 32 at most']
 ]
 
+/** What can be wrong with the way to Redis: what is set beside a right address, and what is said. */
+const redisFaults: Array<[title: string, redis: object, problem: string]> = [
+  ['an address of another scheme', { urls: ['http://redis.example'] }, '/urls/0: expected redis:// or rediss://, a host and a port; user and password stand beside'],
+  ['an address without a host', { urls: ['rediss://'] }, '/urls/0: expected redis:// .*'],
+  ['a port that is none', { urls: ['rediss://redis.example:99999'] }, '/urls: expected redis:// or rediss:// URLs.*'],
+  ['a password for everybody to read', { urls: ['rediss://:hunter2@redis.example'] }, '/urls/0: expected redis:// .*'],
+  ['several addresses in one', { urls: ['rediss://a.example,rediss://b.example'] }, '/urls/0: expected redis:// .*'],
+  ['one address twice', { urls: ['rediss://a.example', 'rediss://a.example'] }, '/urls: must NOT have duplicate items .*'],
+  ['an address with TLS and one without', { urls: ['rediss://a.example', 'redis://b.example'] }, '/urls: expected rediss:// in all of its addresses, or in none'],
+  ...Object.entries({ ca: 'secrets/ours.pem', tls_client, server_name: 'redis.example' }).map(([name, value]): [string, object, string] =>
+    [`${name} for nothing`, { urls: ['redis://redis.example'], [name]: value }, '/urls: expected rediss:// URLs where redis has ca, tls_client or server_name']),
+  ['a password in the open', { password: 'hunter2-hunter2-hunter2' }, '/password: must be object'],
+  ['a password that is not there', { password: { file: 'secrets/gone' } }, '/password: /.*secrets/gone cannot be read \\(ENOENT\\)'],
+  ['a password that is too short', { password: { file: 'secrets/short' } }, '/password: secrets/short: expected a secret of at least 16 characters'],
+  ['an authority that is none', { ca: 'secrets/post' }, '/ca: secrets/post: expected certificates, PEM'],
+  ['an authority that is not there', { ca: 'secrets/gone' }, '/ca: /.*secrets/gone cannot be read \\(ENOENT\\)'],
+  ['a certificate with another\'s key', { tls_client: { ...tls_client, key: 'secrets/others.key' } }, '/tls_client: expected a certificate and its own private key, PEM'],
+  ['a certificate without a key', { tls_client: { certificate: 'secrets/ours.pem' } }, '/tls_client: expected key'],
+  ['a setting that does not exist', { tls: true }, ': unknown setting tls']
+]
+
 const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['a setting that does not exist', { 'clients/town.yaml': { ...town, redirect_urls: [] } }, /^clients\/town\.yaml: \/: unknown setting redirect_urls$/],
   ['a setting that is missing', { 'clients/town.yaml': { ...town, client_id: undefined } }, /^clients\/town\.yaml: \/: expected client_id$/],
@@ -175,6 +196,7 @@ const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['a provider at an http address', { 'identity-providers/post.yaml': { ...post, issuer: 'http://post.example' } }, /^identity-providers\/post\.yaml: \/issuer: expected https$/],
   ['a maintenance date that is no date', { 'identity-providers/post.yaml': { ...post, maintenance: { from: 'tomorrow' } } }, /^identity-providers\/post\.yaml: \/maintenance\/from: expected a time as/],
   ...providerFaults.map(([title, changes, problem]): [string, Files, RegExp] => [`a provider with ${title}`, { ...pem, 'identity-providers/post.yaml': { ...post, ...changes } }, new RegExp(`^identity-providers/post\\.yaml: ${problem}$`)]),
+  ...redisFaults.map(([title, redis, problem]): [string, Files, RegExp] => [`a Redis with ${title}`, { ...pem, 'secrets/others.key': others.key, 'secrets/short': 'hunter2', 'passerelle.yaml': { ...settings, redis: { urls: ['rediss://redis.example'], ...redis } } }, new RegExp(`^passerelle\\.yaml: /redis${problem}$`)]),
   ['a provider\'s certificate that is none', { ...pem, 'secrets/ours.pem': 'a certificate', 'identity-providers/post.yaml': { ...post, tls_client } }, /^identity-providers\/post\.yaml: \/tls_client/],
   ['a provider\'s certificate with another\'s key', { ...pem, 'secrets/ours.key': others.key, 'identity-providers/post.yaml': { ...post, tls_client } }, /^identity-providers\/post\.yaml: \/tls_client/],
   ...['an authority', ''].map((ca): [string, Files, RegExp] => [`a provider's authority that is none: "${ca}"`, { 'secrets/ca.pem': ca, 'identity-providers/post.yaml': { ...post, ca: 'secrets/ca.pem' } }, /^identity-providers\/post\.yaml: \/ca: /]),
@@ -278,6 +300,21 @@ t.test('what is wrong is said by file, path and what was expected', async t => {
       t.match(problems[0], problem)
     })
   }
+})
+
+t.test('a Redis is one value: where it is, who we are there, whom we trust', async t => {
+  const read = (redis: object) => loadConfiguration(directoryWith(t, { ...pem, 'secrets/redis': 'p@ss:w/ö rd%20 of sixteen\n', 'passerelle.yaml': { ...settings, redis } })).redis
+  t.same(read({}), { urls: [], cluster: undefined, username: undefined, password: undefined, tls: undefined, nodeTimeoutMs: 2000 }, 'none named')
+  t.same(read({ urls: ['redis://redis.example:6380/3'] }).urls, ['redis://redis.example:6380/3'])
+  t.same(read({ urls: ['rediss://a.example', 'rediss://[::1]:7000'], cluster: true, username: 'passerelle', password: { file: 'secrets/redis' }, ca: 'secrets/ours.pem', tls_client, server_name: 'redis.example', node_timeout_ms: 1500 }), {
+    urls: ['rediss://a.example', 'rediss://[::1]:7000'],
+    cluster: true,
+    username: 'passerelle',
+    password: 'p@ss:w/ö rd%20 of sixteen',
+    tls: { ca: ours.cert.trim(), certificate: { cert: ours.cert.trim(), key: ours.key.trim() }, serverName: 'redis.example' },
+    nodeTimeoutMs: 1500
+  }, 'all of it')
+  t.same(read({ urls: ['rediss://a.example'], ca: 'secrets/ours.pem' }).tls, { ca: ours.cert.trim(), certificate: undefined, serverName: undefined })
 })
 
 t.test('every problem is told at once, and no secret is', async t => {

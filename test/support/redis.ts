@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { hash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
@@ -50,7 +51,7 @@ export interface RedisSettings {
   password?: string
   host?: '127.0.0.1' | '::1'
   tls?: RedisTls
-  /** lines of an ACL file; whoever has `password` is still everything */
+  /** lines of an ACL file; whoever has `password`, which it needs, may do everything still */
   acl?: string
 }
 
@@ -178,7 +179,7 @@ function launcher (t: Lifetime, { host, settings, password, tls, acl, nameOf, wa
         ...(isCluster ? ['--cluster-port', String(ownBusPort), ...(tls === undefined ? [] : ['--tls-cluster', 'yes'])] : []),
         ...(nameOf === undefined ? [] : ['--cluster-announce-hostname', nameOf(i), '--cluster-preferred-endpoint-type', 'hostname']),
         ...(way === undefined ? [] : ['--cluster-announce-ip', host, '--cluster-announce-port', String(way.port), '--cluster-announce-bus-port', String(way.busPort), '--bind-source-addr', way.from]),
-        ...(acl === undefined ? [] : ['--aclfile', file('users.acl', `user default on >${password} ~* &* +@all\n${acl}\n`)]),
+        ...(acl === undefined ? [] : ['--aclfile', file('users.acl', `user default on #${hash('sha256', password!)} ~* &* +@all\n${acl}\n`)]),
         ...(password === undefined ? [] : [...(acl === undefined ? ['--requirepass', password] : []), ...(isCluster ? ['--masterauth', password] : [])]),
         ...settings
       ], { stdio: 'ignore' })
