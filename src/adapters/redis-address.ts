@@ -39,12 +39,12 @@ export function accessOf ({ urls, username, password }: RedisAddress) {
 }
 
 /** What should have stood in place of these addresses; undefined where they will do. */
-export function faultOfRedis ({ urls, tls }: Pick<RedisAddress, 'urls' | 'tls'>) {
+export function faultOfRedis ({ urls, cluster, tls }: RedisAddress) {
   if (!urls.every(isReadable)) return 'expected redis:// or rediss:// URLs, separated by commas, with user and password percent-encoded'
   const secured = urls.filter(url => url.startsWith('rediss:')).length
   if (secured > 0 && secured < urls.length) return 'expected rediss:// in all of its addresses, or in none'
   if (secured === 0 && urls.length > 0 && tls !== undefined) return 'expected rediss:// URLs where redis has ca, tls_client or server_name'
-  return undefined
+  return cluster === false && urls.length > 1 ? 'expected one URL where redis.cluster is false' : undefined
 }
 
 function isReadable (url: string) {

@@ -1,6 +1,7 @@
 import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectSecurely, createSecureContext } from 'node:tls'
 import { AbstractConnector, Cluster, Redis, type ClusterOptions, type RedisOptions } from 'ioredis'
+import { jittered } from './jittered.ts'
 import { localhostLookup } from './localhost-lookup.ts'
 import { accessOf, nodeAt, type RedisAddress } from './redis-address.ts'
 import { endOf, refusalOf, RedisTrouble } from './redis-trouble.ts'
@@ -41,7 +42,7 @@ export function disconnectRedis (connection: Redis | Cluster) {
   connection.disconnect()
 }
 
-const pauseMs = (times: number) => Math.min(times * 100, 500)
+const pauseMs = (times: number) => jittered(Math.min(times * 100, 500))
 
 function optionsOf (address: RedisAddress, onTrouble: Tell): RedisOptions {
   const { username, password, isSecure } = accessOf(address)

@@ -149,6 +149,7 @@ const redisFaults: Array<[title: string, redis: object, problem: string]> = [
   ['an address with TLS and one without', { urls: ['rediss://a.example', 'redis://b.example'] }, '/urls: expected rediss:// in all of its addresses, or in none'],
   ...Object.entries({ ca: 'secrets/ours.pem', tls_client, server_name: 'redis.example' }).map(([name, value]): [string, object, string] =>
     [`${name} for nothing`, { urls: ['redis://redis.example'], [name]: value }, '/urls: expected rediss:// URLs where redis has ca, tls_client or server_name']),
+  ['several addresses of no Cluster', { urls: ['rediss://a.example', 'rediss://b.example'], cluster: false }, '/urls: expected one URL where redis.cluster is false'],
   ['a password in the open', { password: 'hunter2-hunter2-hunter2' }, '/password: must be object'],
   ['a password that is not there', { password: { file: 'secrets/gone' } }, '/password: /.*secrets/gone cannot be read \\(ENOENT\\)'],
   ['a password that is too short', { password: { file: 'secrets/short' } }, '/password: secrets/short: expected a secret of at least 16 characters'],
