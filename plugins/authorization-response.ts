@@ -79,7 +79,9 @@ export default fp(async app => {
       before === undefined ? undefined : noted(app.store.end({ session: this.request.sessionHandle() }, idle_seconds)),
       noted(app.store.enter(sid, { client_id, at: app.now(), claims: [...claimsSent(login.request)] }, life_seconds))
     ])
+    // a former session in this browser may be another person's
     if (handle !== undefined && !isSealedHandle(code)) this.keepSession(handle)
+    else if (identification.sid === undefined) this.forgetSession()
     return this.endLogin(login).returnTo(login.request, { code })
   })
 

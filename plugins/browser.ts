@@ -52,6 +52,8 @@ declare module 'fastify' {
     /** Forgets who came back in this login; another login's stays. */
     dropIdentification (login: Login): FastifyReply
     keepSession (handle: string): FastifyReply
+    /** Lets go of a session that the browser carries, and of nothing else. */
+    forgetSession (): FastifyReply
     /** Forgets the session, and every login that was under way in this browser. */
     dropSession (): FastifyReply
     keepLanguage (language: string): FastifyReply
@@ -172,6 +174,7 @@ export default fp(async app => {
 
   app.decorateRequest('sessionHandle', function () { return this.cookies[sessionCookie] ?? '' })
   app.decorateReply('keepSession', function (handle) { return this.setCookie(sessionCookie, handle, attributes) })
+  app.decorateReply('forgetSession', function () { return this.request.sessionHandle() === '' ? this : this.clearCookie(sessionCookie, attributes) })
   app.decorateReply('dropSession', function () {
     clear(this, loginCookies(this.request).sort((a, b) => Number(b.opened !== undefined) - Number(a.opened !== undefined)))
     return this.clearCookie(sessionCookie, attributes).clearCookie(identityCookie, attributes)
