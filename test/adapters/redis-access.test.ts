@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { inspect } from 'node:util'
@@ -11,7 +11,7 @@ import type { RedisTrouble } from '../../src/adapters/redis-trouble.ts'
 import { loggable } from '../../src/log.ts'
 import { makeCertificate } from '../support/certificate.ts'
 import { startGateway, temporaryDirectory } from '../support/gateway.ts'
-import { startCluster, startRedis, until, type RedisNodes } from '../support/redis.ts'
+import { askedOf, startCluster, startRedis, until, withoutUser, writtenRights, type RedisNodes } from '../support/redis.ts'
 import { claimOf, grantOf, keepsContract } from '../support/store-contract.ts'
 import { createBrowser, logIn } from '../world/browser.ts'
 
@@ -28,10 +28,7 @@ const slackMs = 1500
 
 const password = 'p@ss:w/ö rd%20#of"sixteen'
 const user = 'passerelle'
-/** The line that operators are told to write, with a password. */
-const rights = (name = user) => /^user passerelle .*$/m.exec(readFileSync(new URL('../../docs/redis.md', import.meta.url), 'utf8'))![0]
-  .replace('user passerelle', `user ${name}`)
-  .replace(/#\S+/, `#${hash('sha256', password)}`)
+const rights = (name?: string) => writtenRights(password, name)
 
 const authority = await makeCertificate(['authority'])
 const [stranger, gateway, foreign] = await Promise.all([makeCertificate(['authority']), makeCertificate(['gateway'], { by: authority }), makeCertificate(['gateway'])])
@@ -46,7 +43,6 @@ const [byName, byAddress, ended] = await Promise.all([
 
 /** A Cluster that announces names, asks for certificates and knows one user. */
 const guarded = startCluster(t, { tls: { ca: authority.cert, certificate: byName, asksForCertificates: true }, nameOf, password: 'of the operator', acl: rights() })
-const withoutUser = (urls: readonly string[]) => urls.map(url => url.replace(/\/\/.*@/, '//'))
 const guardedAddress = async () => ({ urls: withoutUser((await guarded).urls), username: user, password, tls: { ...tls, certificate: gateway } })
 
 /** Whether a store of this address keeps a code. */
@@ -56,15 +52,6 @@ async function works (address: RedisAddress) {
     const code = await store.put('code', grantOf(), 30)
     return await store.get('code', code) !== undefined
   } finally { await store.close() }
-}
-
-/** Every command that nodes were asked, and what of it was refused to somebody whom they know. */
-async function askedOf (nodes: RedisNodes) {
-  const all = await Promise.all(nodes.urls.map(async (_, i) => ({
-    commands: [...String(await nodes.command(i, 'INFO', 'commandstats')).matchAll(/^cmdstat_([^:]+):/gm)].map(([, name]) => name!),
-    refused: (await nodes.command(i, 'ACL', 'LOG') as unknown[]).map(entry => inspect(entry)).filter(entry => !/'reason',\s+'auth'/.test(entry))
-  })))
-  return { commands: new Set(all.flatMap(({ commands }) => commands)), refused: all.flatMap(({ refused }) => refused) }
 }
 
 /** Two boards do all that boards do. */

@@ -6,8 +6,9 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
 import type { Store } from '../../src/ports.ts'
+import { makeCertificate } from '../support/certificate.ts'
 import { finds } from '../support/listen.ts'
-import { startCluster, until, type RedisCluster, type RedisNodes } from '../support/redis.ts'
+import { askedOf, startCluster, until, withoutUser, writtenRights, type RedisCluster, type RedisNodes } from '../support/redis.ts'
 import { claimOf, grantOf } from '../support/store-contract.ts'
 
 // Names under .test lead where a test says; every other name is asked of the system.
@@ -104,8 +105,13 @@ async function failsNobody (t: Test, cluster: RedisCluster, stores: Store[], hap
 }
 
 t.test('a Cluster that changes under load fails nobody', { buffered: true }, async t => {
-  const cluster = await startCluster(t, { replicas: 1, nodeTimeoutMs, nameOf: i => `redis-${i}.localhost` })   // names, as where addresses change
-  const stores = [storeAt(t, cluster.primaries), storeAt(t, cluster.urls)]
+  // as production has it: names are announced, since addresses change; TLS; no more rights than are written down
+  const [user, password] = ['passerelle', 'a password of the gateway']
+  const nameOf = (i: number) => `redis-${i}.localhost`
+  const certificate = await makeCertificate(Array.from({ length: 6 }, (_, i) => nameOf(i)))
+  const cluster = await startCluster(t, { replicas: 1, nodeTimeoutMs, nameOf, tls: { ca: certificate.cert, certificate }, password: 'operator', acl: writtenRights(password, user) })
+  const address = { username: user, password, tls: { ca: certificate.cert } }
+  const stores = [storeAt(t, withoutUser(cluster.primaries), address), storeAt(t, withoutUser(cluster.urls), address)]
   const outdated = [...cluster.urls]
   await Promise.all(stores.map(works))
 
@@ -138,7 +144,7 @@ t.test('a Cluster that changes under load fails nobody', { buffered: true }, asy
         await cluster.command(to, 'CLUSTER', 'SETSLOT', slot, 'IMPORTING', ids[from]!)
         await cluster.command(from, 'CLUSTER', 'SETSLOT', slot, 'MIGRATING', ids[to]!)
         await pause(30)                                                  // new keys are asked for there, old ones still here
-        for (const moved of await cluster.command(from, 'CLUSTER', 'GETKEYSINSLOT', slot, 100) as string[]) await cluster.command(from, 'MIGRATE', '127.0.0.1', new URL(cluster.urls[to]!).port, moved, 0, 1000)
+        for (const moved of await cluster.command(from, 'CLUSTER', 'GETKEYSINSLOT', slot, 100) as string[]) await cluster.command(from, 'MIGRATE', '127.0.0.1', new URL(cluster.urls[to]!).port, moved, 0, 1000, 'AUTH', 'operator')
         await pause(30)
         for (const i of [to, from]) await cluster.command(i, 'CLUSTER', 'SETSLOT', slot, 'NODE', ids[to]!)
       }
@@ -146,6 +152,9 @@ t.test('a Cluster that changes under load fails nobody', { buffered: true }, asy
     over.abort()
     await Promise.all(asking)
     t.same(failures, [], 'what was ended stays ended')
+    const { commands, refused } = await askedOf(cluster)
+    t.same(refused, [], 'nothing of it was refused')
+    t.same(['asking', 'readonly', 'readwrite'].filter(name => !commands.has(name)), [], 'and these rights are there for this')
   })
 
   await t.test('when all six nodes are restarted one after another, each coming back at another address', async t => {
@@ -163,10 +172,10 @@ t.test('a Cluster that changes under load fails nobody', { buffered: true }, asy
   await t.test('and whoever starts then needs one address that is still right', async t => {
     for (const seeds of [[...outdated, cluster.urls[4]!], [cluster.urls[4]!, ...outdated]]) {
       const begin = performance.now()
-      t.ok(await works(storeAt(t, seeds)))
+      t.ok(await works(storeAt(t, withoutUser(seeds), address)))
       t.ok(performance.now() - begin < deadlineMs + slackMs)
     }
-    const lost = storeAt(t, outdated)
+    const lost = storeAt(t, withoutUser(outdated), address)
     const begin = performance.now()
     await t.rejects(lost.ended('sid'), unavailable, 'none is')
     t.ok(performance.now() - begin < deadlineMs + slackMs)

@@ -1,11 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { hash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { inspect } from 'node:util'
 import { Redis } from 'ioredis'
 import { freePort } from '../world/free-port.ts'
 import type { Certificate } from './certificate.ts'
@@ -63,6 +64,23 @@ const startMs = 10_000
 const formMs = 30_000
 /** What our own looks at Redis, the upkeep of connections and clusters, and the look for recalls each second call. */
 const chatter = /^(acl|hgetall|asking|auth|cluster|client|command|config|hello|info|monitor|ping|psync|readonly|readwrite|replconf|role|select|subscribe|unsubscribe|scan|type|ttl|dbsize|flushall|debug|latency|slowlog)(\||$)/
+
+/** The line of rights that docs/redis.md tells operators to write, for a user with this password. */
+export const writtenRights = (password: string, user = 'passerelle') => /^user passerelle .*$/m.exec(readFileSync(new URL('../../docs/redis.md', import.meta.url), 'utf8'))![0]
+  .replace('user passerelle', `user ${user}`)
+  .replace(/#\S+/, `#${hash('sha256', password)}`)
+
+/** Addresses without who we are there. */
+export const withoutUser = (urls: readonly string[]) => urls.map(url => url.replace(/\/\/.*@/, '//'))
+
+/** Every command that nodes were asked since they were started, and what of it was refused to somebody whom they know. */
+export async function askedOf (nodes: RedisNodes) {
+  const all = await Promise.all(nodes.urls.map(async (_, i) => ({
+    commands: [...String(await nodes.command(i, 'INFO', 'commandstats')).matchAll(/^cmdstat_([^:]+):/gm)].map(([, name]) => name!),
+    refused: (await nodes.command(i, 'ACL', 'LOG') as unknown[]).map(entry => inspect(entry)).filter(entry => !/'reason',\s+'auth'/.test(entry))
+  })))
+  return { commands: new Set(all.flatMap(({ commands }) => commands)), refused: all.flatMap(({ refused }) => refused) }
+}
 
 const running = new Set<ChildProcess>()
 process.once('exit', () => { for (const child of running) child.kill('SIGKILL') })
