@@ -94,12 +94,17 @@ function connectorOf (address: RedisAddress, tell: Tell) {
       const { host, port } = this.#node
       let reached = false
       let secured = false
+      let failed: Error | undefined
       socket.once('connect', () => { reached = true })
       socket.once('secureConnect', () => { secured = true })
-      socket.once('error', error => { this.firstError = error })
+      // for good: one that speaks TLS may fail once more after it was given up, and the library listens once
+      socket.on('error', error => {
+        failed ??= error
+        this.firstError = error
+      })
       socket.once('close', () => {
         if (!this.connecting) return                                    // we ended it
-        const code = endOf({ error: this.firstError, isSecure, reached, secured, spoke: socket.bytesRead > 0 })
+        const code = endOf({ error: failed, isSecure, reached, secured, spoke: socket.bytesRead > 0 })
         if (code !== undefined) tell(new RedisTrouble(code, `${isIP(host) === 6 ? `[${host}]` : host}:${port}`))
       })
     }

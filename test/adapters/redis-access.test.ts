@@ -3,8 +3,10 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { inspect } from 'node:util'
+import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { RedisAddress } from '../../src/adapters/redis-address.ts'
+import { connectRedis, disconnectRedis } from '../../src/adapters/redis-connection.ts'
 import { redisNoticeboard } from '../../src/adapters/redis-noticeboard.ts'
 import { redisStore } from '../../src/adapters/redis-store.ts'
 import type { RedisTrouble } from '../../src/adapters/redis-trouble.ts'
@@ -45,9 +47,9 @@ const [byName, byAddress, ended] = await Promise.all([
 const guarded = startCluster(t, { tls: { ca: authority.cert, certificate: byName, asksForCertificates: true }, nameOf, password: 'of the operator', acl: rights() })
 const guardedAddress = async () => ({ urls: withoutUser((await guarded).urls), username: user, password, tls: { ...tls, certificate: gateway } })
 
-/** Whether a store of this address keeps a code. */
+/** Whether a store of this address keeps a code; it is given the time of a busy machine. */
 async function works (address: RedisAddress) {
-  const store = redisStore({ site: 'p1', nodeTimeoutMs, ...address })
+  const store = redisStore({ site: 'p1', nodeTimeoutMs: 6000, ...address })
   try {
     const code = await store.put('code', grantOf(), 30)
     return await store.get('code', code) !== undefined
@@ -106,7 +108,7 @@ t.test('a command, a key or a channel beyond these rights is refused, and the lo
 t.test('names are checked where nodes announce names, addresses where they announce addresses, and one name where one is set', { buffered: true }, async t => {
   const address = await guardedAddress()
   t.ok(await works(address), 'names')
-  await t.rejects(works({ ...address, urls: address.urls.map(url => url.replace(/redis-\d\.localhost/, '127.0.0.1')) }), unavailable, 'a seed that is written by its address is not known by it')
+  await t.rejects(works({ ...address, nodeTimeoutMs, urls: address.urls.map(url => url.replace(/redis-\d\.localhost/, '127.0.0.1')) }), unavailable, 'a seed that is written by its address is not known by it')
   t.ok(await works({ ...address, urls: [address.urls[1]!, address.urls[1]!] }), 'one node leads to the others')
   t.ok(await works({ ...address, urls: [address.urls[1]!], cluster: true }), 'also where it is the only one')
   t.ok(await works({ ...address, urls: ['rediss://nobody.invalid:1', address.urls[2]!, 'rediss://redis-1.localhost:1'] }), 'a name that is not known takes no other with it')
@@ -114,7 +116,7 @@ t.test('names are checked where nodes announce names, addresses where they annou
   const { urls } = await startCluster(t, { tls: { ca: authority.cert, certificate: byAddress }, primaries: 3 })
   t.ok(await works({ urls, tls }), 'addresses')
   t.ok(await works({ urls, tls: { ...tls, serverName: 'redis.internal' } }), 'one name for all')
-  await t.rejects(works({ urls, tls: { ...tls, serverName: 'redis.external' } }), unavailable, 'another name')
+  await t.rejects(works({ urls, nodeTimeoutMs, tls: { ...tls, serverName: 'redis.external' } }), unavailable, 'another name')
 })
 
 t.test('whatever is wrong with the way to Redis is an outage with an end, told in words and without a secret, and tried again at leisure', { buffered: true }, async t => {
@@ -172,6 +174,19 @@ t.test('whatever is wrong with the way to Redis is an outage with an end, told i
       const [, connections] = /total_connections_received:(\d+)/.exec(String(await redis.command(i, 'INFO', 'stats')))!
       t.ok(Number(connections) < 500, `${connections} connections, where a tight loop makes thousands`)
     }
+  }
+})
+
+t.test('a connection that fails once more after it was given up ends no process', { buffered: true }, async t => {
+  const redis = await startRedis(t, { tls: { ca: authority.cert, certificate: byAddress } })
+  const connection = connectRedis({ urls: redis.urls, tls }, { redis: {} }) as Redis
+  t.teardown(() => disconnectRedis(connection))
+  for (let i = 0; i < 3; i++) {
+    await connection.ping()
+    const { stream } = connection
+    stream.destroy(new Error('given up'))
+    await pause(0)
+    t.doesNotThrow(() => stream.emit('error', new Error('an alert that was under way')))
   }
 })
 
