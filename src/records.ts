@@ -94,7 +94,11 @@ export const life = {
   /** a handle that holds its record, at most */
   sealedHandle: 60,
   /** what is remembered of one: a replica whose clock is behind takes it for longer */
-  sealedMark: 60 + replicaClockTolerance
+  sealedMark: 60 + replicaClockTolerance,
+  /** an ID Token, at most */
+  idToken: 3600,
+  /** a session, at most */
+  session: 24 * 3600
 } as const
 
 /** Limits in bytes, as sent, where nothing else is said. */

@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
+import { publishedMaxAge } from '../../src/adapters/key-schedule.ts'
 
 const always = Type.String()
 const ofSome = Type.Optional(Type.String())
@@ -10,5 +11,5 @@ export const schema = { response: { 200: Type.Object({ keys: Type.Array(PublicKe
 /** Our public keys (RFC 7517 §5): those in force, those to come, and those whose tokens still live. */
 export default fp(async app => {
   app.get('/jwks', { schema, config: { audience: 'client' } }, async (request, reply) =>
-    reply.header('cache-control', 'public, max-age=600').send(app.signer.jwks()))
+    reply.header('cache-control', `public, max-age=${publishedMaxAge}`).send(app.signer.jwks()))
 }, { name: 'jwks', encapsulate: true, dependencies: ['signer'] })

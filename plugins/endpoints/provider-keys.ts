@@ -2,6 +2,7 @@ import type { JWK } from 'jose'
 import fp from 'fastify-plugin'
 import type { Static } from 'typebox'
 import { publishedDecryptionKeys } from '../../src/adapters/decryption-keys.ts'
+import { publishedMaxAge } from '../../src/adapters/key-schedule.ts'
 import { PublicKey, schema } from './jwks.ts'
 
 /** Our public keys at identity providers, where our registration there names a `jwks_uri`: those we prove ourselves by, and those they encrypt for. */
@@ -10,7 +11,7 @@ export default fp(async app => {
     const { keys: { decryption }, identityProviders } = app.configuration
     const proving = [...identityProviders.values()].flatMap(({ clientKey }) => clientKey === undefined ? [] : [{ ...clientKey, use: 'sig' }])
     const byKid = new Map([...proving, ...publishedDecryptionKeys(decryption, app.now())].map(key => [key.kid, publicPart(key)]))
-    return reply.header('cache-control', 'public, max-age=600').send({ keys: [...byKid.values()] })
+    return reply.header('cache-control', `public, max-age=${publishedMaxAge}`).send({ keys: [...byKid.values()] })
   })
 }, { name: 'provider-keys', encapsulate: true })
 

@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { SignJWT, jwtVerify, decodeProtectedHeader, type JWK, type JWTPayload } from 'jose'
 import type { Clock, Signer } from '../ports.ts'
 import type { SigningAlgorithm } from '../protocol/algorithms.ts'
-import { keyInForce } from './key-in-force.ts'
+import { afterlife, keyInForce, retiredAt } from './key-schedule.ts'
 
 export interface SigningKey {
   kid: string
@@ -11,7 +11,7 @@ export interface SigningKey {
   publicKey: KeyObject
   /** its public JWK */
   published: JWK
-  /** NumericDate, seconds: signs from here on; it is published and verifies from the moment it is loaded */
+  /** NumericDate, seconds: signs from here on, until the next of its algorithm does; it is published and verifies from the moment it is loaded */
   nbf: number
 }
 
@@ -33,10 +33,12 @@ function fits ({ asymmetricKeyType, asymmetricKeyDetails: { modulusLength = 0, n
   }
 }
 
-/** Signs with the newest key of an algorithm whose time has come, verifies with any that is loaded. */
+/** Signs with the newest key of an algorithm whose time has come, verifies with any that is loaded, until what a retired one signed is worth nothing any more. */
 export function jwkSigner ({ issuer, keys, now }: { issuer: string, keys: () => readonly SigningKey[], now: Clock }): Signer {
+  const keysFor = (alg: SigningAlgorithm) => keys().filter(candidate => candidate.alg === alg)
+  const isWithin = (key: SigningKey, seconds: number) => now() < retiredAt(keysFor(key.alg), key) + seconds
   const keyAt = (alg: SigningAlgorithm) => {
-    const key = keyInForce(keys().filter(candidate => candidate.alg === alg), now())
+    const key = keyInForce(keysFor(alg), now())
     if (key === undefined) throw new Error(`no ${alg} signing key is loaded`)
     return key
   }
@@ -51,13 +53,13 @@ export function jwkSigner ({ issuer, keys, now }: { issuer: string, keys: () => 
       try {
         const { kid } = decodeProtectedHeader(token)
         const key = keys().find(candidate => candidate.kid === kid)
-        if (key === undefined) return undefined
+        if (key === undefined || !isWithin(key, afterlife.signing)) return undefined
         // an expired ID Token is still a hint (RP-Initiated Logout §2): its time is looked at as of its own issue; a JWT of ours of any other kind is none
         const { payload } = await jwtVerify(token, key.publicKey, { issuer, algorithms: [key.alg], typ: 'JWT', requiredClaims: ['exp', 'sub'], currentDate: new Date(0) })
         return payload
       } catch { return undefined }                                      // not a JWT, not by this key, not from this issuer
     },
 
-    jwks: () => ({ keys: keys().map(({ published }) => published) })
+    jwks: () => ({ keys: keys().filter(key => isWithin(key, afterlife.published)).map(({ published }) => published) })
   }
 }

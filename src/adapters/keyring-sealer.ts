@@ -1,13 +1,13 @@
 import { createCipheriv, createDecipheriv, hkdfSync, createSecretKey, randomBytes, type KeyObject } from 'node:crypto'
 import type { Clock, Sealer } from '../ports.ts'
-import { keyInForce } from './key-in-force.ts'
+import { afterlife, keyInForce, retiredAt } from './key-schedule.ts'
 import type { SealedKind, SealedRecords } from '../records.ts'
 
 export interface SealingKey {
   kid: string
   /** 256 bits */
   key: KeyObject
-  /** NumericDate, seconds: seals from here on; it opens from the moment it is loaded */
+  /** NumericDate, seconds: seals from here on, until the next does; it opens from the moment it is loaded */
   nbf: number
 }
 
@@ -20,7 +20,7 @@ const hourly: ReadonlySet<SealedKind> = new Set(['code', 'token'])
 const hourSeconds = 3600
 
 /**
- * Seals with the newest key whose time has come, opens with any that is loaded (AES-256-GCM, NIST SP 800-38D). The value reads `version.kid.exp.payload`; every
+ * Seals with the newest key whose time has come, opens with any that is loaded until what a retired one sealed is dead (AES-256-GCM, NIST SP 800-38D). The value reads `version.kid.exp.payload`; every
  * kind has a subkey of its own, and the additional data binds kind, place and expiry, which is looked at before anything is opened.
  */
 export function keyringSealer ({ issuer, keys, now }: { issuer: string, keys: () => readonly SealingKey[], now: Clock }): Sealer {
@@ -52,13 +52,15 @@ export function keyringSealer ({ issuer, keys, now }: { issuer: string, keys: ()
 
     open<K extends SealedKind> (kind: K, place: string, sealed: string) {
       const [, head, kid, end, payload] = /^(1\.([A-Za-z0-9_-]{1,64})\.(\d{1,12}))\.([A-Za-z0-9_-]+)$/.exec(sealed) ?? []
-      const key = keys().find(candidate => candidate.kid === kid)?.key
-      if (key === undefined || Number(end) <= now()) return undefined
+      const found = keys().find(candidate => candidate.kid === kid)
+      if (found === undefined || Number(end) <= now()) return undefined
       if (hourly.has(kind) && Number(end) > now() + hourSeconds) return undefined  // no key is made for whatever hour somebody writes
+      // whoever finds an old key seals nothing with it that we believe
+      if (Number(end) > retiredAt(keys(), found) + afterlife.sealing) return undefined
       const bytes = Buffer.from(payload!, 'base64url')
       // one spelling only: a value that is used once must not come back in another
       if (bytes.length <= ivBytes + tagBytes || bytes.toString('base64url') !== payload) return undefined
-      const decipher = createDecipheriv('aes-256-gcm', subkey(key, kind, Number(end)), bytes.subarray(0, ivBytes), { authTagLength: tagBytes })
+      const decipher = createDecipheriv('aes-256-gcm', subkey(found.key, kind, Number(end)), bytes.subarray(0, ivBytes), { authTagLength: tagBytes })
         .setAAD(Buffer.from(`${kind}\n${place}\n${head}`)).setAuthTag(bytes.subarray(-tagBytes))
       const opened = decipher.update(bytes.subarray(ivBytes, -tagBytes))
       try { decipher.final() } catch { return undefined }               // not ours: forged, of another kind or of another place

@@ -3,6 +3,7 @@ import { inspect } from 'node:util'
 import { compactVerify, createLocalJWKSet, decodeProtectedHeader, jwtVerify, SignJWT, UnsecuredJWT, type JWK, type JWTPayload } from 'jose'
 import t from 'tap'
 import { jwkSigner, signingKey, type SigningKey } from '../../src/adapters/jwk-signer.ts'
+import { afterlife } from '../../src/adapters/key-schedule.ts'
 import type { SigningAlgorithm } from '../../src/protocol/algorithms.ts'
 
 const issuer = 'https://passerelle.example'
@@ -182,6 +183,24 @@ t.test('a key is published before it signs, and signs from its time on', async t
   t.equal(await kid(), 'next', 'when none has come yet, the first that will')
   t.equal(await verify(byCurrent), undefined, 'what a key signed that was taken away is no longer ours')
   t.same(state.keys.map(({ kid }) => kid), ['later', 'next', 'rs-1'], 'the keys are left in their order')
+})
+
+t.test('a retired key is published until the last ID Token that it signed is dead, and known as a hint\'s until the last session is', async t => {
+  const { state, sign, verify, jwks } = desk([keyOf('ES256', 'old', start - 100), rs])
+  const byOld = await sign('ES256', claims)
+  state.keys = [...state.keys, keyOf('ES256', 'next', start + 100)]
+  const published = () => jwks().keys.map(({ kid }) => kid)
+  for (const [after, kids] of [[0, ['old', 'rs-1', 'next']], [afterlife.published - 1, ['old', 'rs-1', 'next']], [afterlife.published, ['rs-1', 'next']], [1e9, ['rs-1', 'next']]] as const) {
+    state.now = start + 100 + after
+    t.same(published(), kids, `${after} seconds after its time`)
+  }
+  state.now = start + 100 + afterlife.signing - 1
+  t.match(await verify(byOld), { sub: 'sub' })
+  state.now++
+  t.equal(await verify(byOld), undefined)
+  state.keys = state.keys.filter(({ kid }) => kid !== 'next')
+  t.same(published(), ['old', 'rs-1'], 'where its next is taken away it is in force again, and published')
+  t.match(await verify(byOld), { sub: 'sub' })
 })
 
 t.test('no key signs for another algorithm', async t => {

@@ -1,9 +1,10 @@
 import crypto, { createSecretKey, randomBytes } from 'node:crypto'
 import { syncBuiltinESMExports } from 'node:module'
 import t from 'tap'
+import { afterlife } from '../../src/adapters/key-schedule.ts'
 import { keyringSealer, type SealingKey } from '../../src/adapters/keyring-sealer.ts'
 import { grantOf } from '../support/store-contract.ts'
-import type { SealedKind, SealedRecords } from '../../src/records.ts'
+import { life, type SealedKind, type SealedRecords } from '../../src/records.ts'
 
 const issuer = 'https://passerelle.example'
 const start = 1700000000
@@ -183,6 +184,26 @@ t.test('the newest key whose time has come seals, and each that is loaded opens'
   t.equal(kidOf(sealed()), 'next')
   t.equal(open('posted', place, byCurrent), undefined, 'a key that was taken away opens nothing')
   t.same(state.keys.map(({ kid }) => kid), ['later', 'next'], 'the keyring is left in its order')
+})
+
+t.test('a key that somebody finds after its time seals nothing that is believed for longer than what it sealed itself', async t => {
+  const [old, current] = [sealingKey('old', start - 86400), sealingKey('current', start)]
+  const honest = desk([old, current])
+  const thief = desk([old])
+  const longest = start + afterlife.sealing
+  for (const [exp, opens] of [[longest, true], [longest + 1, false], [start + 1e8, false]] as const) t.equal(honest.open('posted', place, thief.seal('posted', place, examples.posted, exp)) !== undefined, opens, `until ${exp - start} seconds after its time`)
+  honest.state.now = longest
+  for (const exp of [longest, longest + 60]) t.equal(honest.open('posted', place, thief.seal('posted', place, examples.posted, exp)), undefined, 'in the end nothing at all')
+})
+
+t.test('what a replica seals that is a quarter of an hour late opens as long as it is to live', async t => {
+  const [old, current] = [sealingKey('old', start - 86400), sealingKey('current', start)]
+  const [late, others] = [desk([old]), desk([old, current])]
+  late.state.now = others.state.now = start + 15 * 60 - 1
+  const exp = late.state.now + life.knowledge
+  const sealed = late.seal('knowledge', place, examples.knowledge, exp)
+  others.state.now = exp - 1
+  t.ok(others.open('knowledge', place, sealed))
 })
 
 t.test('the key of a kind is derived once, not at each seal', async t => {
