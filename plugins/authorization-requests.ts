@@ -21,7 +21,7 @@ declare module 'fastify' {
 
 /** What clients ask for, by whichever way it comes: plain, as a request object, or pushed. */
 export default fp(async app => {
-  const { settings: { issuer }, levels } = app.configuration
+  const { issuer } = app.configuration.settings
 
   app.decorateRequest('readAuthorizationRequest', async function (outer, { pushed = false } = {}) {
     if (!pushed && typeof outer.request_uri === 'string' && outer.request_uri.startsWith(pushedUri)) return openPushed(this, outer)
@@ -35,7 +35,7 @@ export default fp(async app => {
     const client = checkClientAndAddress(asking, parameters.redirect_uri)
     answerTo(this, parameters)
     if (this.validationError) throw this.validationError
-    const request = checkAuthorizationRequest(parameters, client, levels, { pushed, signed })
+    const request = checkAuthorizationRequest(parameters, client, app.configuration.levels, { pushed, signed })
     const sub = await hintedSubject(parameters.id_token_hint, client.client_id)
     if (sub !== undefined && request.sub !== undefined && sub !== request.sub) throw new OAuthError('parameter_invalid', 'id_token_hint: not the sub that claims asks for')
     const { idp_hint, ui_locales } = parameters

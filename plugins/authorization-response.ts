@@ -34,7 +34,7 @@ declare module 'fastify' {
 
 /** From who came back to a code for the client. */
 export default fp(async app => {
-  const { issuer, site, session: { idle_seconds, life_seconds } } = app.configuration.settings
+  const { issuer, site } = app.configuration.settings
 
   app.decorate('informs', login => app.clientOf(login).consent !== 'skip' || (login.request.prompt?.includes('consent') ?? false))
 
@@ -60,7 +60,7 @@ export default fp(async app => {
   app.decorateReply('issueCode', async function (login, identification): Promise<FastifyReply> {
     const client = app.clientOf(login)
     const { client_id, code_seconds, sector } = client
-    const { keys: { subject: secret }, levels: { levels } } = app.configuration
+    const { keys: { subject: secret }, levels: { levels }, settings: { session: { idle_seconds, life_seconds } } } = app.configuration
     const grant = grantOf(login.request, identification, { levels, sector, secret })
     const degradable = mayDegrade(client, login.request, grant.acr, levels[0]!)
     const [found, first] = await Promise.all([

@@ -1,6 +1,7 @@
 import type { JWTPayload } from 'jose'
 import fp from 'fastify-plugin'
 import type { LookupFunction } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { clientCalls } from '../src/adapters/client-calls.ts'
 import { clientKeys } from '../src/adapters/client-keys.ts'
 import type { Client } from '../src/config/load.ts'
@@ -48,10 +49,22 @@ export default fp<{ lookup?: LookupFunction | undefined }>(async (app, { lookup 
     }
   })
 
-  app.addHook('onListen', async () => {
-    const waiting = [...app.configuration.clients.values()].filter(({ active, jwks_uri }) => active && jwks_uri !== undefined).values()
+  /** Asks for the keys of those that publish them, behind the requests' backs. */
+  function prefetch (clients: Client[]) {
+    const waiting = clients.filter(({ active, jwks_uri }) => active && jwks_uri !== undefined).values()
     const ask = async () => { for (const client of waiting) await app.clientKeys(client).prefetch().catch(cause => app.log.warn({ client_id: client.client_id, err: cause }, 'client keys')) }
     Promise.all(Array.from({ length: atOnce }, ask))
+  }
+  app.addHook('onListen', async () => prefetch([...app.configuration.clients.values()]))
+  app.onReconfigured((now, before) => {
+    const others = [...now.clients.values()].filter(client => before.clients.get(client.client_id) !== client)
+    for (const client of others) {
+      const former = before.clients.get(client.client_id)
+      const keys = former && known.get(former)
+      // what else changed in its registration costs nobody its keys
+      if (keys !== undefined && isDeepStrictEqual([former!.jwks, former!.jwks_uri], [client.jwks, client.jwks_uri])) known.set(client, keys)
+    }
+    if (app.server.listening) prefetch(others)
   })
   app.addHook('onClose', async () => calls.close())
-}, { name: 'client-keys', dependencies: ['signer'] })
+}, { name: 'client-keys', dependencies: ['configuration', 'signer'] })

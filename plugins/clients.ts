@@ -11,7 +11,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** The client of this name, active or not; undefined for anything else. */
     client (client_id: unknown): Client | undefined
-    /** The client of a login that was opened. */
+    /** The client of a login that was opened. @throws {OAuthError} client_unknown, where it was taken away since */
     clientOf (login: Login): Client
   }
   interface FastifyContextConfig {
@@ -38,7 +38,11 @@ declare module 'fastify' {
 export default fp(async app => {
   const { issuer } = app.configuration.settings
   app.decorate('client', client_id => typeof client_id === 'string' ? app.configuration.clients.get(client_id) : undefined)
-  app.decorate('clientOf', login => app.client(login.request.client_id)!)
+  app.decorate('clientOf', login => {
+    const client = app.client(login.request.client_id)
+    if (client === undefined) throw new OAuthError('client_unknown', 'the client of this login is no longer registered')
+    return client
+  })
 
   app.decorateRequest('firstUse', async function ({ client_id, profile }, name, seconds) {
     const said = `${client_id} ${name}`

@@ -1,13 +1,16 @@
 import cors from '@fastify/cors'
 import fp from 'fastify-plugin'
+import type { Configuration } from '../src/config/load.ts'
 
 /** Which origins may read what (Fetch §3.2): anyone our metadata and keys, the origins of public clients the endpoints they call. */
 export default fp(async app => {
   const { base } = app.configuration
   const open = new Set([`${base}/.well-known/openid-configuration`, `${base}/jwks`])
   const called = new Set(['/token', '/userinfo', '/par', '/revocation'].map(path => base + path))
-  const registered = new Set([...app.configuration.clients.values()].filter(client => client.active && client.token_endpoint_auth_method === 'none')
+  const originsOf = ({ clients }: Configuration) => new Set([...clients.values()].filter(client => client.active && client.token_endpoint_auth_method === 'none')
     .flatMap(({ redirect_uris }) => redirect_uris.map(uri => new URL(uri).origin)))
+  let registered = originsOf(app.configuration)
+  app.onReconfigured(now => { registered = originsOf(now) })
 
   await app.register(cors, {
     delegator: (request, callback) => {
@@ -23,4 +26,4 @@ export default fp(async app => {
       })
     }
   })
-}, { name: 'cors' })
+}, { name: 'cors', dependencies: ['configuration'] })

@@ -47,6 +47,7 @@ export default fp(async app => {
     const { audience, malformed = 'request_malformed' } = request.routeOptions.config
     const failure = asOAuthError(error, malformed)
     request.failure = failure
+    if (failure.failure === 'client_unknown') request.returnAddress = null  // taken away while this request was under way: nobody is to be answered any more
     const { failure: name, row: { status, security } } = failure
     request.log[status >= 500 && name !== 'prefetch_refused' ? 'error' : 'info']({ failure: name, err: failure }, 'failed')
     if (security) request.event(name as SecurityFailure, { login: request.loginId || request.login?.id, client_id: request.claimedClient || request.login?.request.client_id || 'unknown', idp: request.login?.idp, outcome: 'refused' })

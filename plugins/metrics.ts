@@ -1,12 +1,16 @@
 import fp from 'fastify-plugin'
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 import type { DegradedWatch } from '../src/adapters/degradable-store.ts'
+import { keyInForce, type Scheduled } from '../src/adapters/key-schedule.ts'
 import { breakerStates, legs, type BreakerState, type ProviderWatch } from '../src/ports.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
+import { reloads, type Reload } from './configuration.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     metricsRegistry: Registry
+    /** one more reading of the configuration that came to an end */
+    countReload (outcome: Reload): void
     /** one more login that ended with tokens */
     countLogin (): void
     /** one more failure; whether it ended a login, or only was a request that nobody should have sent */
@@ -25,6 +29,8 @@ declare module 'fastify' {
     degraded: DegradedWatch
     /** The figures of one identity provider. */
     watchProvider (idp: string): Omit<ProviderWatch, 'notRenewed'>
+    /** There is no such identity provider any more, or none that is asked: what stands of it is not shown. */
+    forgetProvider (idp: string): void
     /** one more hint that a provider is down: given to other replicas, or taken from one */
     countHint (idp: string, way: 'given' | 'taken' | 'ignored'): void
     /** one more time that what replicas can do without was not to be had */
@@ -44,7 +50,7 @@ export default fp(async app => {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const counterOf = (name: string, help: string, labelNames: string[] = []) => new Counter({ name, help, labelNames, registers: [registry] })
-  const gaugeOf = (name: string, help: string, labelNames: string[], collect?: () => void) => new Gauge({ name, help, labelNames, registers: [registry], ...(collect === undefined ? {} : { collect }) })
+  const gaugeOf = (name: string, help: string, labelNames: string[], collect?: (this: Gauge) => void) => new Gauge({ name, help, labelNames, registers: [registry], ...(collect === undefined ? {} : { collect }) })
   const histogramOf = (name: string, help: string, labelNames: string[]) => new Histogram({ name, help, labelNames, buckets: secondsOfCalls, registers: [registry] })
 
   const logins = counterOf('passerelle_logins_total', 'Logins that ended: with tokens (success), or by a failure of the citizen, the client, the provider or ours', ['outcome', 'failure'])
@@ -52,7 +58,38 @@ export default fp(async app => {
   for (const failure of Object.keys(failures) as Failure[]) logins.inc({ outcome: responsibilityFor(failure), failure }, 0)
 
   app.decorate('metricsRegistry', registry)
-  gaugeOf('passerelle_configuration_info', 'The configuration in force, by its hash: replicas that differ are seen', ['hash']).set({ hash: app.configuration.hash }, 1)
+  gaugeOf('passerelle_configuration_info', 'The configuration in force, by its hash: replicas that differ are seen', ['hash'], function () {
+    this.reset()
+    this.set({ hash: app.configuration.hash }, 1)
+  })
+  const loadedAt = gaugeOf('passerelle_configuration_loaded_timestamp_seconds', 'When the configuration in force was taken', [])
+  const isGood = gaugeOf('passerelle_configuration_last_reload_successful', '1 while what was read last is in force, 0 while the files are refused and the last good ones are', [])
+  const reloaded = counterOf('passerelle_configuration_reloads_total', 'Readings of the configuration, by what came of them: taken, unchanged, invalid, or start_needed for what only a start can change', ['outcome'])
+  loadedAt.set(app.now())
+  isGood.set(1)
+  for (const outcome of reloads) reloaded.inc({ outcome }, 0)
+  app.decorate('countReload', outcome => {
+    reloaded.inc({ outcome })
+    isGood.set(outcome === 'taken' || outcome === 'unchanged' ? 1 : 0)
+    if (outcome === 'taken') loadedAt.set(app.now())
+  })
+
+  gaugeOf('passerelle_key_age_seconds', 'For how long the key in force has been used, by what it is for and its algorithm: one that grows beyond its period was not followed', ['kind', 'alg'], function () {
+    this.reset()
+    for (const { kind, alg, keys } of keyKinds()) this.set({ kind, alg }, Math.max(0, app.now() - keyInForce(keys, app.now())!.nbf))
+  })
+  gaugeOf('passerelle_key_next_seconds', 'How long until the next key is used, where one waits', ['kind', 'alg'], function () {
+    this.reset()
+    for (const { kind, alg, keys } of keyKinds()) {
+      const next = Math.min(...keys.map(({ nbf }) => nbf).filter(nbf => nbf > app.now()))
+      if (next < Infinity) this.set({ kind, alg }, next - app.now())
+    }
+  })
+  function keyKinds () {
+    const { signing, sealing, decryption } = app.configuration.keys
+    const byAlg = (kind: string, keys: ReadonlyArray<Scheduled & { alg: string }>) => [...Map.groupBy(keys, ({ alg }) => alg)].map(([alg, same]) => ({ kind, alg, keys: same as Scheduled[] }))
+    return [...byAlg('signing', signing), ...byAlg('decryption', decryption), { kind: 'sealing', alg: 'A256GCM', keys: sealing as Scheduled[] }]
+  }
   const refused = counterOf('passerelle_failures_total', 'Every failure that was answered, in a login or not', ['failure'])
   const logouts = counterOf('passerelle_back_channel_logouts_total', 'Clients told of a logout behind the citizen\'s back, by what came of it', ['outcome'])
   for (const outcome of deliveries) logouts.inc({ outcome }, 0)
@@ -126,9 +163,14 @@ export default fp(async app => {
       skewed: seconds => provider.skew.set({ idp }, seconds)
     }
   })
+  app.decorate('forgetProvider', idp => {
+    for (const state of breakerStates) provider.state.remove({ idp, state })
+    for (const gauge of [provider.inFlight, provider.skew, ...Object.values(provider.ages)]) gauge.remove({ idp })
+    for (const at of Object.values(renewedAt)) at.delete(idp)
+  })
   app.decorate('countHint', (idp, way) => provider.hints.inc({ idp, way }))
   const failing = counterOf('passerelle_noticeboard_failures_total', 'What replicas can do without and Redis did not do: hints, shared metadata')
   app.decorate('countNoticeboardFailure', () => failing.inc())
 
   app.addHook('onClose', async () => registry.clear())
-}, { name: 'metrics' })
+}, { name: 'metrics', dependencies: ['configuration'] })

@@ -6,7 +6,7 @@ import fp from 'fastify-plugin'
 import type { Asset } from '../src/config/load.ts'
 import type { Language, PageContext, Party } from '../src/pages/layout.ts'
 import { withParameters } from '../src/protocol/redirect.ts'
-import type { Login } from '../src/records.ts'
+import { life, type Login } from '../src/records.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -50,6 +50,16 @@ export default fp(async app => {
 
   await app.register(accepts)
   app.decorate('assets', new Map([stylesheet, mark, submit, ...app.configuration.assets].map(asset => [asset.path, asset])))
+  const formerUntil = new Map<string, number>()
+  app.onReconfigured((now, before) => {
+    // pages out there refer to them
+    for (const { path } of before.assets) formerUntil.set(path, app.now() + life.login)
+    for (const asset of now.assets) {
+      app.assets.set(asset.path, asset)
+      formerUntil.delete(asset.path)
+    }
+    for (const [path, until] of formerUntil) if (until <= app.now()) formerUntil.delete(path) && app.assets.delete(path)
+  })
   app.decorate('submitScript', base + submit.path)
   app.decorate('party', ({ title, logoAsset }) => logoAsset === undefined ? { title } : { title, logo: base + logoAsset.path })
   app.decorate('ownAddress', (path, login, more = {}) => withParameters(base + path, { login: login.id, client: login.request.client_id, ...more }))
@@ -82,4 +92,4 @@ export default fp(async app => {
     if (isLanguage(lang) && this.request.failure === null) this.keepLanguage(lang)
     return this.type('text/html; charset=utf-8').send(html)
   })
-}, { name: 'pages', dependencies: ['browser'] })
+}, { name: 'pages', dependencies: ['browser', 'configuration'] })

@@ -19,9 +19,8 @@ declare module 'fastify' {
 
 /** The session that this browser's cookie stands for. */
 export default fp(async app => {
-  const { idle_seconds } = app.configuration.settings.session
-
   app.decorateRequest('findSession', async function ({ slide = false, patienceMs, withEntered = false } = {}) {
+    const { idle_seconds } = app.configuration.settings.session
     const session = await app.store.get('session', this.sessionHandle(), { patienceMs, slideSeconds: slide ? idle_seconds : undefined })
     if (session === undefined || session.exp <= app.now()) return undefined
     const [ended, entered] = await Promise.all([app.store.ended(session.sid, { patienceMs }), withEntered ? app.store.entered(session.sid) : []])

@@ -5,6 +5,8 @@ import { parse } from 'fast-querystring'
 import Fastify, { LogController, type FastifyInstance } from 'fastify'
 import type { LookupFunction } from 'node:net'
 import { randomInt } from 'node:crypto'
+import type { Server } from 'node:https'
+import { isDeepStrictEqual } from 'node:util'
 import type { DestinationStream } from 'pino'
 import authorizationRequests from '../plugins/authorization-requests.ts'
 import authorizationResponse from '../plugins/authorization-response.ts'
@@ -12,6 +14,7 @@ import backChannelLogout from '../plugins/back-channel-logout.ts'
 import browser from '../plugins/browser.ts'
 import clientKeys from '../plugins/client-keys.ts'
 import clients from '../plugins/clients.ts'
+import configurationInForce from '../plugins/configuration.ts'
 import cors from '../plugins/cors.ts'
 import errors from '../plugins/errors.ts'
 import events from '../plugins/events.ts'
@@ -47,7 +50,6 @@ import type { Clock, IdentityProvider, Noticeboard, Store } from './ports.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    configuration: Configuration
     now: Clock
   }
 }
@@ -65,9 +67,9 @@ export interface Ports {
 
 /** The gateway: every plugin by name, in the order a request meets them. */
 export async function buildApp (configuration: Configuration, ports: Ports = {}): Promise<FastifyInstance> {
-  const { settings, base, tls } = configuration
+  const { settings, base, tls } = configuration                      // what only a start can change
   const app = Fastify({
-    ...(tls === undefined ? {} : { https: { ...tls, minVersion: 'TLSv1.2', ciphers: tlsCiphers } as never }),
+    ...(tls === undefined ? {} : { https: secured(tls) as never }),
     logger: ports.log === false ? false : { level: 'info', ...loggable, ...(ports.log === undefined ? {} : { stream: ports.log }) },
     logController: new LogController({ disableRequestLogging: true }),   // one line a request: plugins/events.ts
     genReqId: supportId,
@@ -81,9 +83,9 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   app.removeAllContentTypeParsers()                                    // forms only
-  app.decorate('configuration', configuration)
   app.decorate('now', ports.now ?? (() => Math.floor(Date.now() / 1000)))
 
+  await app.register(configurationInForce, { configuration })
   await app.register(metrics)
   await app.register(health)
   await app.register(events)
@@ -127,6 +129,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
     await endpoints.register(sessionEnd)
   }, { prefix: base })
 
+  if (tls !== undefined) app.onReconfigured((now, before) => { if (!isDeepStrictEqual(now.tls, before.tls)) (app.server as unknown as Server).setSecureContext(secured(now.tls!)) })
   return app as unknown as FastifyInstance
 }
 
@@ -139,6 +142,9 @@ function readable (url: string) {
   if (!path.includes('%')) return true
   try { return decodeURIComponent(path) !== '' } catch { return false }
 }
+
+/** A certificate of our own, with what we offer. */
+const secured = (tls: NonNullable<Configuration['tls']>) => ({ ...tls, minVersion: 'TLSv1.2' as const, ciphers: tlsCiphers })
 
 /** All of TLS 1.3, and of TLS 1.2 what BCP 195 recommends (RFC 9325 §4.2). */
 const tlsCiphers = [

@@ -1,10 +1,12 @@
 import pino from 'pino'
 import { inTime } from './adapters/in-time.ts'
 import { buildApp } from './app.ts'
-import { ConfigurationError, loadConfiguration } from './config/load.ts'
+import { ConfigurationError, emptyMemory, loadConfiguration } from './config/load.ts'
 import { addressesIn } from './config/redis-in-environment.ts'
+import { watchConfiguration } from './config/watch.ts'
 
-// The process: configuration, listen, close. PASSERELLE_CONFIG names a configuration directory; PASSERELLE_REDIS, where it is set, one URL or several for a Cluster in place of those in it.
+// The process: configuration, listen, close; SIGHUP looks at the configuration again. PASSERELLE_CONFIG names a configuration directory; PASSERELLE_REDIS, where it is set, one URL
+// or several for a Cluster in place of those in it; PASSERELLE_SITE the site.
 
 const { PASSERELLE_CONFIG, PASSERELLE_SITE } = process.env
 
@@ -13,7 +15,8 @@ const log = pino.destination({ dest: 1, sync: false })
 
 async function start () {
   if (PASSERELLE_CONFIG === undefined) throw new ConfigurationError(['PASSERELLE_CONFIG: expected the path of a configuration directory'])
-  const configuration = loadConfiguration(PASSERELLE_CONFIG, { site: PASSERELLE_SITE || undefined })
+  const options = { site: PASSERELLE_SITE || undefined, memory: emptyMemory() }
+  const configuration = loadConfiguration(PASSERELLE_CONFIG, options)
   const { listen, operations, issuer } = configuration.settings
   const { urls: redis } = addressesIn(process.env, configuration)
   const app = await buildApp(configuration, { redis, log })
@@ -23,6 +26,10 @@ async function start () {
     app.close().then(() => end(0), () => end(1))
   }
   for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop)
+
+  const watcher = watchConfiguration({ directory: PASSERELLE_CONFIG, ...options, take: read => app.reconfigure(read) })
+  app.addHook('onClose', async () => watcher.close())
+  process.on('SIGHUP', () => watcher.look())
 
   await app.operations.listen({ host: operations.host, port: operations.port })
   if (redis.length === 0) app.log.warn('records are kept in this process only: neither redis.urls nor PASSERELLE_REDIS is set')

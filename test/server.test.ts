@@ -1,9 +1,11 @@
 import { spawn } from 'node:child_process'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { makeNextKeys } from '../src/keys.ts'
 import { temporaryDirectory } from './support/gateway.ts'
+import { until } from './support/redis.ts'
 import { startWorld } from './world/world.ts'
 import { freePort } from './world/free-port.ts'
 
@@ -78,6 +80,28 @@ t.test('it starts and is ready with Redis and every provider away, and says that
   const chooser = await fetch(`${gateway}/authorize?${new URLSearchParams({ client_id, redirect_uri, response_type: 'code', scope: 'openid', code_challenge: 'x'.repeat(43), code_challenge_method: 'S256' })}`)
   t.equal(chooser.status, 200)
   t.match(await chooser.text(), /id="idp-vitalys"/)
+})
+
+t.test('it takes changes up while it runs, looks at SIGHUP, and serves on by the last good configuration', async t => {
+  const { directory, world, public: gateway, operations } = await configured(t)
+  const { child, text } = run(t, server, [], { PASSERELLE_CONFIG: directory })
+  t.ok(await answers(`${operations}/readyz`, 200), text())
+  const metric = async (line: string) => (await (await fetch(`${operations}/metrics`)).text()).includes(line)
+  const client = readFileSync(join(directory, 'clients/town.yaml'), 'utf8')
+  const { redirect_uri } = world.services.town!
+  const request = (client_id: string) => `${gateway}/authorize?${new URLSearchParams({ client_id, redirect_uri, response_type: 'code', scope: 'openid', code_challenge: 'x'.repeat(43), code_challenge_method: 'S256' })}`
+  t.equal((await fetch(request('fresh'))).status, 400)
+
+  writeFileSync(join(directory, 'clients/fresh.yaml'), client.replace(/^client_id: .*$/m, 'client_id: fresh'))
+  t.ok(await answers(request('fresh'), 200), 'a client that was added')
+  writeFileSync(join(directory, 'clients/fresh.yaml'), 'client_id: [')
+  child.kill('SIGHUP')
+  await until('it is refused', 10_000, async () => metric('passerelle_configuration_last_reload_successful 0'))
+  t.match(text(), /"problems":\["clients\/fresh\.yaml: line 1: /)
+  t.equal((await fetch(request('fresh'))).status, 200, 'by the last good one')
+  rmSync(join(directory, 'clients/fresh.yaml'))
+  t.ok(await answers(request('fresh'), 400), 'a client that was removed')
+  t.equal((await fetch(`${operations}/readyz`)).status, 200)
 })
 
 t.test('check-config says what is wrong, or what is there', async t => {

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
+import type { IdentityProvider } from '../../src/config/load.ts'
 import type { Answer } from '../../src/ports.ts'
 import { reaches } from '../../src/protocol/acr.ts'
 import { claimsSent, knownClaims, pick } from '../../src/protocol/claims.ts'
@@ -14,8 +15,6 @@ const schema = { params: Type.Object({ idp: Type.String({ maxLength: 32 }) }), q
 
 /** Redirection endpoint (RFC 6749 §3.1.2): the identity comes in, the citizen reads what will be sent. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  const { settings } = app.configuration
-
   app.get('/callback/:idp', { schema, config: { audience: 'citizen', malformed: 'callback_malformed' } }, async (request, reply) => {
     const login = request.openLogin(loginOfState(request.query.state)?.id)  // the sealed cookie of this very login
     const { idp, sentAt = 0 } = login
@@ -28,8 +27,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
     const provider = app.providerRegistration(idp)
     const answer = await app.identityProvider(idp).identify(new URL(question.redirect_uri + request.url.slice(request.url.indexOf('?'))), question)
-    const facts = checkIdentification(answer, { ...login.request, sentAt, now: app.now() }, provider, app.configuration.levels.levels, settings.identity.required_claims)
-    const identification = identified(login, idp, answer, facts)
+    const facts = checkIdentification(answer, { ...login.request, sentAt, now: app.now() }, provider, app.configuration.levels.levels, app.configuration.settings.identity.required_claims)
+    const identification = identified(login, provider, answer, facts)
 
     if (!app.informs(login)) return reply.issueCode(login, identification)
     await reply.keepIdentification(login, identification)
@@ -37,9 +36,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   /** Who came back, cut to what this client is sent, or to all that single sign-on may need. */
-  function identified (login: Login, idp: string, { sub, id_token }: Answer, { claims, ...facts }: Pick<Identification, 'acr' | 'amr' | 'auth_time' | 'authTimeAssumed' | 'claims'>): Identification {
-    const { keys: { subject }, ssoLevels, levels: { levels } } = app.configuration
-    const { issuer } = app.providerRegistration(idp)
+  function identified (login: Login, { id: idp, issuer }: IdentityProvider, { sub, id_token }: Answer, { claims, ...facts }: Pick<Identification, 'acr' | 'amr' | 'auth_time' | 'authTimeAssumed' | 'claims'>): Identification {
+    const { keys: { subject }, ssoLevels, levels: { levels }, settings } = app.configuration
     const shared = ssoLevels.some(level => reaches(levels, facts.acr, level))
     return {
       idp,

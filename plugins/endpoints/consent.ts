@@ -28,6 +28,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
       throw new OAuthError('citizen_refused', 'the citizen refused')
     }
     const identification = await request.openIdentification(login)
+    app.providerRegistration(identification.idp)                        // one that was taken away vouches for nobody any more
     // answered by a redirect: a page that a form left behind cannot be gone back to
     if (app.clientOf(login).consent === 'required' && consent !== 'yes') return reply.redirect(app.ownAddress('/consent', login, { missing: 'consent' }), 303)
     return reply.issueCode(login, identification)

@@ -21,7 +21,7 @@ interface Logout { client?: Client | undefined, post_logout_redirect_uri?: strin
 
 /** End session endpoint (RP-Initiated Logout §2): logged out here, at the identity provider, and sent back to the client. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  const { base, settings: { issuer, session: { life_seconds } } } = app.configuration
+  const { base, settings: { issuer } } = app.configuration
 
   app.get('/session/end', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) => {
     const parameters = open('posted', request.query.posted) ?? request.query
@@ -89,6 +89,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
   /** Ends here first: the cookies and the session, whatever the provider does; then there, if it has a logout and is up. */
   async function end (request: FastifyRequest, reply: FastifyReply, logout: Logout, { sid, person, idp, id_token }: Session) {
+    const { life_seconds } = app.configuration.settings.session
     await recorded(reply, Promise.all([
       app.store.end({ sid }, life_seconds + longest.access_token_seconds),
       app.store.end({ session: request.sessionHandle() }, life_seconds)

@@ -23,10 +23,10 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   async function answer (request: FastifyRequest, reply: FastifyReply, { scheme, access_token }: Presented) {
     const proof = scheme === 'dpop' ? await request.readProof(access_token) : undefined
     const token = await app.liveToken(access_token)
-    if (token === undefined) throw new OAuthError('token_invalid', 'access token: unknown, expired or ended')
+    const client = app.client(token?.client_id)
+    if (token === undefined || client === undefined) throw new OAuthError('token_invalid', 'access token: unknown, expired or ended')
     // a token that is bound goes with its key and by its scheme only, any other without (RFC 9449 §7.1, §7.2)
     if (token.jkt !== proof?.jkt || (scheme === 'dpop' && proof === undefined)) throw new OAuthError('token_invalid', 'access token: not sent with a proof by the key that it is bound to')
-    const client = app.client(token.client_id)!
     await proof?.spend(client)
 
     const claims = { ...token.claims, sub: token.sub }

@@ -71,14 +71,28 @@ export class ConfigurationError extends Error {
   }
 }
 
-/** Reads and checks a configuration directory, as it is at this site. @throws {ConfigurationError} with every problem found */
-export function loadConfiguration (directory: string, { site }: { site?: string | undefined } = {}): Configuration {
+/** What one reading leaves for the next: the documents as they were parsed, and where it looked. */
+export interface Memory { documents: Map<string, { text: string, value: unknown, problems: string[] }>, files: Set<string>, folders: Set<string> }
+
+export const emptyMemory = (): Memory => ({ documents: new Map(), files: new Set(), folders: new Set() })
+
+export interface LoadOptions { /** the mark of this site, in place of the one that the settings name */ site?: string | undefined, memory?: Memory | undefined }
+
+/** Reads and checks a configuration directory, as it is at this site; of what it remembers only what has changed is parsed again. @throws {ConfigurationError} with every problem found */
+export function loadConfiguration (directory: string, { site, memory = emptyMemory() }: LoadOptions = {}): Configuration {
   const root = resolve(directory)
   const problems: string[] = []
   const digest = createHash('sha256')
   const assets = new Map<string, Asset>()
+  memory.files.clear()
+  memory.folders.clear()
 
+  const list = (folder: string) => {
+    memory.folders.add(resolve(root, folder))
+    return readdirSync(resolve(root, folder))
+  }
   const read = (file: string, from: string) => {
+    memory.files.add(resolve(root, file))
     try {
       const bytes = readFileSync(resolve(root, file))
       digest.update(`${file} ${bytes.length}\n`).update(bytes)
@@ -107,17 +121,15 @@ export function loadConfiguration (directory: string, { site }: { site?: string 
   const readObject = <S extends TSchema>(file: string, schema: S): Static<S> | undefined => {
     const text = readText(file, file)
     if (text === undefined) return undefined
-    const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true })
-    for (const { message, linePos } of document.errors) problems.push(`${file}: line ${linePos?.[0].line}: ${message.split('\n')[0]}`)
-    if (document.errors.length > 0) return undefined
-    const value = document.toJS() ?? {}
-    const faults = faultsOf(schema, value)
-    problems.push(...faults.map(fault => `${file}: ${fault}`))
-    return faults.length > 0 ? undefined : value as Static<S>
+    const known = memory.documents.get(file)
+    const parsed = known?.text === text ? known : { text, ...parse(file, text, schema) }
+    memory.documents.set(file, parsed)
+    problems.push(...parsed.problems)
+    return parsed.problems.length > 0 ? undefined : parsed.value as Static<S>
   }
   const readObjects = <S extends TSchema>(folder: string, schema: S) => {
     let files: string[] = []
-    try { files = readdirSync(join(root, folder)).filter(file => /\.ya?ml$/.test(file)).sort() } catch { problems.push(`${folder}/: expected a directory of YAML files`) }
+    try { files = list(folder).filter(file => /\.ya?ml$/.test(file)).sort() } catch { problems.push(`${folder}/: expected a directory of YAML files`) }
     return files.map(name => `${folder}/${name}`).flatMap(file => {
       const value = readObject(file, schema)
       return value === undefined ? [] : [{ file, value }]
@@ -164,6 +176,7 @@ export function loadConfiguration (directory: string, { site }: { site?: string 
 
   problems.push(...meaningOf(settings, clients, identityProviders, { signs: new Set(keys.signing.map(({ alg }) => alg)), opens: new Set(keys.decryption.map(({ alg }) => alg)) }))
   if (problems.length > 0) throw new ConfigurationError(problems)
+  for (const file of memory.documents.keys()) if (!memory.files.has(resolve(root, file))) memory.documents.delete(file)
 
   return {
     settings,
@@ -229,7 +242,7 @@ export function loadConfiguration (directory: string, { site }: { site?: string 
   function readKeys (folder: string): Keys {
     const found: Keys = { signing: [], sealing: [], decryption: [], subject: createSecretKey(Buffer.alloc(32)) }
     let files: string[] = []
-    try { files = readdirSync(resolve(root, folder)).filter(file => file.endsWith('.json')).sort() } catch { problems.push(`passerelle.yaml: /keys: ${folder} is not a directory that can be read; \`npm run keys -- next ${resolve(root, folder)}\` makes one`) }
+    try { files = list(folder).filter(file => file.endsWith('.json')).sort() } catch { problems.push(`passerelle.yaml: /keys: ${folder} is not a directory that can be read; \`npm run keys -- next ${resolve(root, folder)}\` makes one`) }
     const kids = new Set<string | undefined>()
     for (const file of files) {
       const from = `${folder}/${file}`
@@ -271,6 +284,14 @@ function symmetric (jwk: JWK) {
 }
 
 const ajv = new Ajv({ allErrors: true, useDefaults: true, strict: false, verbose: true })
+
+/** What a document says, and what is wrong with its shape. */
+function parse (file: string, text: string, schema: TSchema) {
+  const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true })
+  if (document.errors.length > 0) return { value: undefined, problems: document.errors.map(({ message, linePos }) => `${file}: line ${linePos?.[0].line}: ${message.split('\n')[0]}`) }
+  const value: unknown = document.toJS() ?? {}
+  return { value, problems: faultsOf(schema, value).map(fault => `${file}: ${fault}`) }
+}
 
 /** Faults of shape: the path and what was expected there. The defaults are filled in on the way. */
 function faultsOf (schema: TSchema, value: unknown) {

@@ -2,6 +2,7 @@ import { Type, type Static, type TSchema } from 'typebox'
 import { contentEncryptions, encryptionAlgorithms, signingAlgorithms } from '../protocol/algorithms.ts'
 import { identityClaims, scopeClaims } from '../protocol/claims.ts'
 import { authenticationMethods, certificateMethods, confidentialMethods } from '../protocol/client-authentication.ts'
+import { life } from '../records.ts'
 
 // The one source of the configuration's types, checks, defaults and reference page (docs/configuration.md).
 // Names are snake_case, as the registered metadata of RFC 7591 and OpenID Connect Discovery is.
@@ -16,7 +17,9 @@ const oneOf = <const T extends string[]>(description: string, values: [...T], mo
 const seconds = (description: string, fallback: number, maximum: number) => Type.Integer({ description, default: fallback, minimum: 1, maximum })
 const section = <T extends Record<string, TSchema>>(description: string, properties: T) => Type.Object(properties, { description, default: {}, ...closed })
 const siteMark = (description: string, more = {}) => Type.String({ description, pattern: '^[a-z0-9]{1,4}$', expected: 'one to four small letters or digits', ...more })
-const port = (description: string, fallback: number) => Type.Integer({ description, default: fallback, minimum: 0, maximum: 65535 })
+/** What a process takes once: another value is taken up when it starts again. */
+const atStart = <T extends TSchema>(schema: T): T => Object.assign(schema, { atStart: true })
+const port = (description: string, fallback: number) => atStart(Type.Integer({ description, default: fallback, minimum: 0, maximum: 65535 }))
 
 const languages = Type.Object({ fr: Type.String({ maxLength: 500 }), en: Type.String({ maxLength: 500 }) }, { description: 'a text in each language', ...closed })
 const instant = (description: string) => Type.String({ description, pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$', expected: 'a time as 2027-01-31T22:00:00Z (RFC 3339)' })
@@ -45,33 +48,33 @@ const redis = {
 
 /** `passerelle.yaml`: the gateway itself. */
 export const Settings = Type.Object({
-  issuer: url('our issuer identifier; its path is the base path of every endpoint'),
-  environment: oneOf('`development` allows an http issuer and http redirect URIs on loopback names', ['production', 'development'], { default: 'production' }),
-  site: siteMark('the mark of this site, at the head of every handle it issues; `PASSERELLE_SITE`, where it is set, counts in its place', { default: 'a' }),
+  issuer: atStart(url('our issuer identifier; its path is the base path of every endpoint')),
+  environment: atStart(oneOf('`development` allows an http issuer and http redirect URIs on loopback names', ['production', 'development'], { default: 'production' })),
+  site: atStart(siteMark('the mark of this site, at the head of every handle it issues; `PASSERELLE_SITE`, where it is set, counts in its place', { default: 'a' })),
   listen: section('where citizens and clients are answered', {
-    host: text('address', { default: '0.0.0.0' }),
+    host: atStart(text('address', { default: '0.0.0.0' })),
     port: port('port; 0 takes any free one', 8080),
-    tls: Type.Optional(Type.Object({ certificate: file('certificate chain, PEM'), key: file('private key, PEM') }, { description: 'https with a certificate of our own; without it plain http, behind a proxy that ends TLS', ...closed }))
+    tls: Type.Optional(Type.Object({ certificate: file('certificate chain, PEM'), key: file('private key, PEM') }, { description: 'https with a certificate of our own; without it plain http, behind a proxy that ends TLS. A renewed certificate is taken up at once, a change between the two at the next start', ...closed }))
   }),
   operations: section('where /livez, /readyz and /metrics are answered, never the public port', {
-    host: text('address', { default: '0.0.0.0' }),
+    host: atStart(text('address', { default: '0.0.0.0' })),
     port: port('port; 0 takes any free one', 9090)
   }),
-  trusted_proxies: list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] }),
+  trusted_proxies: atStart(list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] })),
   keys: Type.String({ description: 'directory of the signing and sealing keys and of the subject secret, relative to the configuration directory', minLength: 1 }),
-  redis: section('the Redis that keeps records, where there is one site; docs/redis.md says how to run it', redis),
-  sites: listOf('every site, where there are several: the same list everywhere. What a site issued is read and ended in its own Redis, whichever site is asked', Type.Object({ site: siteMark('the mark of the site'), ...redis }, closed), { maxItems: 16, default: [] }),
+  redis: atStart(section('the Redis that keeps records, where there is one site; docs/redis.md says how to run it', redis)),
+  sites: atStart(listOf('every site, where there are several: the same list everywhere. What a site issued is read and ended in its own Redis, whichever site is asked', Type.Object({ site: siteMark('the mark of the site'), ...redis }, closed), { maxItems: 16, default: [] })),
   acr: section('levels of assurance', {
     levels: list('every level, the lowest first', { minItems: 1, default: ['eidas1', 'eidas2', 'eidas3'] }),
     default: Type.Optional(text('the level wanted when a client asks for none that we know; the lowest unless set'))
   }),
   identity: section('what an identity must be', {
     required_claims: listOf('claims without which an identity is refused', Type.Enum(claimsOfIdentities), { default: ['given_name', 'family_name', 'gender', 'birthdate', 'birthcountry'] }),
-    subject: oneOf('what `sub` is made from: the pivot identity, or the provider\'s issuer and `sub`', ['pivot', 'upstream'], { default: 'pivot' })
+    subject: atStart(oneOf('what `sub` is made from: the pivot identity, or the provider\'s issuer and `sub`', ['pivot', 'upstream'], { default: 'pivot' }))
   }),
   session: section('single sign-on', {
-    idle_seconds: seconds('end of a session that is not used', 1800, 86400),
-    life_seconds: seconds('end of every session', 28800, 86400),
+    idle_seconds: seconds('end of a session that is not used', 1800, life.session),
+    life_seconds: seconds('end of every session', 28800, life.session),
     acr_values: Type.Optional(list('levels at which a session spares the citizen the provider; the lowest level unless set'))
   })
 }, closed)
@@ -123,7 +126,7 @@ export const Client = Type.Object({
   degraded: Type.Optional(oneOf('whether logins go on while Redis is away, with codes and tokens that hold their record for a minute at most and are good once at each replica (docs/security.md); unless set at the lowest level only, never for public clients and `fapi2`', ['allow', 'deny'])),
   code_seconds: seconds('life of a code', 30, 60),
   access_token_seconds: seconds('life of an access token', 60, longest.access_token_seconds),
-  id_token_seconds: seconds('life of an ID Token', 60, 3600)
+  id_token_seconds: seconds('life of an ID Token', 60, life.idToken)
 }, closed)
 
 /** `identity-providers/*.yaml`: one identity provider. */

@@ -6,11 +6,12 @@ import type { FastifyInstance } from 'fastify'
 import { stringify } from 'yaml'
 import { memoryStore } from '../../src/adapters/memory-store.ts'
 import { buildApp, type Ports } from '../../src/app.ts'
-import { loadConfiguration } from '../../src/config/load.ts'
+import { ConfigurationError, loadConfiguration } from '../../src/config/load.ts'
 import { makeNextKeys } from '../../src/keys.ts'
 import type { Answer, Clock, IdentityProvider, Question, Store } from '../../src/ports.ts'
 import { OAuthError, type Failure } from '../../src/protocol/errors.ts'
 import { merge } from '../world/configuration.ts'
+import type { Reload } from '../../plugins/configuration.ts'
 import { assertionOf, assertionType, keyOf, type Holder } from './client-keys.ts'
 
 export const origin = 'https://passerelle.example'
@@ -308,7 +309,7 @@ export interface Browser {
 }
 interface LogInOptions { idp?: string, changes?: Record<string, string | undefined>, /** a request that was pushed, instead of a plain one */ pushed?: Pick<Pushed, 'address' | 'parameters' | 'code_verifier'> }
 
-function browserOf (app: FastifyInstance, now: Clock): Browser {
+export function browserOf (app: Pick<FastifyInstance, 'inject'>, now: Clock): Browser {
   const jar = new Map<string, { value: string, until: number }>()
   let accepts = true
 
@@ -413,6 +414,10 @@ export interface Json { status: number, headers: Record<string, string | undefin
 export interface TestApp {
   app: FastifyInstance
   issuer: string
+  /** its configuration directory */
+  directory: string
+  /** What an operator writes instead, whole, from now on in force or refused; providers that are new answer as the others do. */
+  reconfigure (options: Pick<TestOptions, 'settings' | 'clients' | 'identityProviders'>): Reload
   store: FrailStore
   providers: Record<string, TestProvider>
   now: Clock
@@ -455,8 +460,19 @@ export async function testApp (t: Teardown, { settings, clients, identityProvide
   const log: string[] = []
   const providers = Object.fromEntries([...configuration.identityProviders.keys()].map(id => [id, testProvider(id, now)]))
   const store = frailStore(ports.store ?? memoryStore({ site: 'a', now }))
-  const app = await buildApp(configuration, { log: { write: line => { log.push(line) } }, ...ports, now, store, identityProviders: new Map(Object.entries(providers)) })
+  const chosen = new Map<string, IdentityProvider>(Object.entries(providers))
+  const app = await buildApp(configuration, { log: { write: line => { log.push(line) } }, ...ports, now, store, identityProviders: chosen })
   t.teardown(() => app.close())
+
+  function reconfigure (options: Parameters<TestApp['reconfigure']>[0]) {
+    for (const folder of ['clients', 'identity-providers', 'secrets']) rmSync(join(directory, folder), { recursive: true })
+    writeConfiguration(directory, options)
+    for (const id of Object.keys(options.identityProviders ?? {})) if (!chosen.has(id)) chosen.set(id, providers[id] = testProvider(id, now))
+    try { return app.reconfigure(loadConfiguration(directory)) } catch (error) {
+      if (error instanceof ConfigurationError) return app.reconfigure(error)
+      throw error
+    }
+  }
 
   const { issuer } = configuration.settings
   const path = new URL(issuer).pathname
@@ -485,6 +501,8 @@ export async function testApp (t: Teardown, { settings, clients, identityProvide
   return {
     app,
     issuer,
+    directory,
+    reconfigure,
     store,
     providers,
     now,

@@ -1,0 +1,60 @@
+import { isDeepStrictEqual } from 'node:util'
+import { IsObject, type TObject, type TSchema } from 'typebox'
+import { ConfigurationError, type Configuration } from './load.ts'
+import { Settings } from './schema.ts'
+
+/**
+ * What was read, on its way to be in force: whatever is as it was stays the very same object, so that what was made of it is kept.
+ * @throws {ConfigurationError} where it changes what only a start can change
+ */
+export function inPlaceOf (before: Configuration, read: Configuration): Configuration {
+  const problems = changedAtStart(before, read)
+  if (problems.length > 0) throw new ConfigurationError(problems)
+  const { keys } = read
+  return {
+    ...read,
+    clients: shared(before.clients, read.clients),
+    identityProviders: shared(before.identityProviders, read.identityProviders),
+    keys: {
+      signing: sharedKeys(before.keys.signing, keys.signing),
+      sealing: sharedKeys(before.keys.sealing, keys.sealing),
+      decryption: sharedKeys(before.keys.decryption, keys.decryption),
+      subject: before.keys.subject
+    }
+  }
+}
+
+/** What differs from one to the other, by name, for the log. */
+export function differences<T> (before: Map<string, T>, now: Map<string, T>) {
+  return {
+    added: [...now.keys()].filter(name => !before.has(name)),
+    removed: [...before.keys()].filter(name => !now.has(name)),
+    changed: [...now].filter(([name, value]) => before.has(name) && before.get(name) !== value).map(([name]) => name)
+  }
+}
+
+const shared = <T>(before: Map<string, T>, read: Map<string, T>) => new Map([...read].map(([name, value]) => {
+  const known = before.get(name)
+  return [name, known !== undefined && isDeepStrictEqual(known, value) ? known : value]
+}))
+
+const sharedKeys = <K extends { kid: string }>(before: readonly K[], read: readonly K[]) => read.map(key => before.find(known => known.kid === key.kid && isDeepStrictEqual(known, key)) ?? key)
+
+function changedAtStart (before: Configuration, read: Configuration) {
+  const paths = differingPaths(Settings, before.settings, read.settings, '')
+  if ((before.tls === undefined) !== (read.tls === undefined)) paths.push('/listen/tls')
+  const problems = paths.map(path => `passerelle.yaml: ${path}: another value is taken up at the next start only`)
+  if (!before.keys.subject.equals(read.keys.subject)) problems.push(`${read.settings.keys}/subject.json: expected the secret behind sub as it is: with another, every citizen is a stranger to every service`)
+  return problems
+}
+
+type Tree = Record<string, unknown>
+
+/** Where two settings differ in what the schema marks as taken once. */
+function differingPaths ({ properties }: TObject, before: Tree, read: Tree, path: string): string[] {
+  return Object.entries(properties as Record<string, TSchema & { atStart?: true }>).flatMap(([name, property]) => {
+    const at = `${path}/${name}`
+    if (property.atStart) return isDeepStrictEqual(before[name], read[name]) ? [] : [at]
+    return IsObject(property) && before[name] !== undefined && read[name] !== undefined ? differingPaths(property, before[name] as Tree, read[name] as Tree, at) : []
+  })
+}
