@@ -30,6 +30,8 @@ export type Guarded<P extends Upstream> = P & IdentityProvider & {
   check (): void
   /** Somebody else could not reach it: asks it, and is quicker to believe it for a while. */
   suspect (): void
+  /** Nobody is sent there any more: it is asked nothing of our own accord, and whoever is there still comes back. */
+  rest (): void
 }
 
 /** The calls in a row without any answer that are enough, and how long a doubt makes them so. */
@@ -211,6 +213,8 @@ export function guarded<P extends Upstream> (provider: P, { name, error_percent,
       suspectUntil = performance.now() + suspicionMs
       check()
     },
+
+    rest () { clearInterval(patrol) },
 
     async close () {
       clearInterval(patrol)

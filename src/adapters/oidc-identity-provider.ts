@@ -42,7 +42,7 @@ export interface OidcProviderPorts {
 }
 
 /** One upstream OpenID Provider, spoken to by openid-client, signatures by jose: every check of OpenID Connect Core §3.1.2.7, §3.1.3.7 and §5.3.4, and of RFC 9207. */
-export function oidcIdentityProvider (options: OidcProviderOptions, { call, decrypt, isOwnNonce, watch, now, sharing }: OidcProviderPorts): Upstream & { start (): void } {
+export function oidcIdentityProvider (options: OidcProviderOptions, { call, decrypt, isOwnNonce, watch, now, sharing }: OidcProviderPorts): Upstream & { start (): void, stop (): void, takeOver (): void } {
   const { issuer, client_id } = options
   const knowledge = providerKnowledge({ issuer, endpoints: options.endpoints, call, sharing, watch, now })
   let authentication: Promise<client.ClientAuth> | undefined
@@ -68,6 +68,8 @@ export function oidcIdentityProvider (options: OidcProviderOptions, { call, decr
 
   return {
     start: () => knowledge.start(),
+    stop: () => knowledge.close(),
+    takeOver () { knowledge.takeOver() },
 
     async authorizationUrl (question) {
       return client.buildAuthorizationUrl(await configured(await knowledge.metadata()), {

@@ -111,6 +111,9 @@ export function providerKnowledge ({ issuer, endpoints, call, sharing, watch, no
       }
     },
 
+    /** Takes over what was left for it, and asks nobody. */
+    takeOver,
+
     /** From now on it keeps fresh by itself. */
     start () { keepFresh() },
 
