@@ -104,7 +104,8 @@ t.test('what is refused changes nothing for anybody: a broken file, a missing se
     ['other proxies', { settings: { trusted_proxies: ['10.0.0.0/8'] } }, 'start_needed', /\/trusted_proxies: /],
     ['another port', { settings: { listen: { port: 1 } } }, 'start_needed', /\/listen\/port: /],
     ['another address for operators', { settings: { operations: { host: '0.0.0.0' } } }, 'start_needed', /\/operations\/host: /],
-    ['another Redis', { settings: { redis: { node_timeout_ms: 1500 } } }, 'start_needed', /\/redis\/node_timeout_ms: /],
+    ['another Redis', { settings: { redis: { node_timeout_ms: 1500 } } }, 'start_needed', /\/redis: /],
+    ['sites', { settings: { sites: [{ site: 'a', urls: ['redis://127.0.0.1:1'] }] } }, 'start_needed', /\/sites: /],
     ['another environment', { settings: { environment: 'development' } }, 'start_needed', /\/environment: /],
     ['sub made of something else', { settings: { identity: { subject: 'upstream' } } }, 'start_needed', /\/identity\/subject: /]
   ]
