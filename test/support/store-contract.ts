@@ -66,6 +66,7 @@ export async function keepsContract (t: Test, { site, open, pass, cannot = [] }:
     return store
   }
   const can = (lack: Lack) => !cannot.includes(lack)
+  const testWhereItCan = async (lack: Lack, title: string, test: (t: Test) => Promise<void>) => { if (can(lack)) await t.test(title, test) }
   const kinds = allKinds.filter(can)
   /** What a handle that holds its record says of itself is all that it adds. */
   const asKept = <T>(record: T, handle: Handle): T => isSealedHandle(handle) ? { ...record, degraded: true } : record
@@ -257,7 +258,7 @@ export async function keepsContract (t: Test, { site, open, pass, cannot = [] }:
     await t.resolves(one.end({ access_token: `${site}-${'A'.repeat(43)}` }, 30), 'a token that never was')
   })
 
-  if (can('names')) await t.test('a name that was said is known to have been, and to ask is not to say', async t => {
+  await testWhereItCan('names', 'a name that was said is known to have been, and to ask is not to say', async t => {
     const [one, other] = [opened(t), opened(t)]
     const name = `pushed ${randomBytes(9).toString('base64url')}`
     t.equal(await one.said(name), false)
@@ -276,7 +277,7 @@ export async function keepsContract (t: Test, { site, open, pass, cannot = [] }:
     t.equal(await one.said(`${name}x`), false, 'nor is a sid a name')
   })
 
-  if (can('names')) await t.test('who was the first to say a name is the first when it says so again, and nobody else is', async t => {
+  await testWhereItCan('names', 'who was the first to say a name is the first when it says so again, and nobody else is', async t => {
     const stores = [opened(t), opened(t)]
     const name = `pushed ${randomBytes(9).toString('base64url')}`
     const logins = Array.from({ length: 50 }, (_, i) => `login-${i}`)
@@ -293,7 +294,7 @@ export async function keepsContract (t: Test, { site, open, pass, cannot = [] }:
     t.equal(await stores[0]!.once(nameless, 30, { by: logins[0] }), false, 'nobody takes the place of one that did not say who it was')
   })
 
-  if (can('ends of sessions')) await t.test('a sid that ended is ended, also for a session that is put late', async t => {
+  await testWhereItCan('ends of sessions', 'a sid that ended is ended, also for a session that is put late', async t => {
     const [one, other] = [opened(t), opened(t)]
     const session = sessionOf()
     t.equal(await one.ended(session.sid), false)
@@ -307,7 +308,7 @@ export async function keepsContract (t: Test, { site, open, pass, cannot = [] }:
     t.equal(await one.ended(''), false)
   })
 
-  if (can('names')) await t.test('of fifty that say a name at once, one is the first', async t => {
+  await testWhereItCan('names', 'of fifty that say a name at once, one is the first', async t => {
     const stores = [opened(t), opened(t)]
     const name = `jti ${randomBytes(9).toString('base64url')}`
     const said = await Promise.all(Array.from({ length: 50 }, (_, i) => stores[i % 2]!.once(name, 30)))
@@ -317,7 +318,7 @@ export async function keepsContract (t: Test, { site, open, pass, cannot = [] }:
     t.equal(await stores[0]!.ended(name), false, 'and no sid')
   })
 
-  if (can('clients entered')) await t.test('fifty clients that a session enters at once are all there, each once', async t => {
+  await testWhereItCan('clients entered', 'fifty clients that a session enters at once are all there, each once', async t => {
     const stores = [opened(t), opened(t)]
     const { sid } = sessionOf()
     t.same(await stores[0]!.entered(sid), [], 'none yet')
@@ -378,7 +379,7 @@ export async function keepsContract (t: Test, { site, open, pass, cannot = [] }:
     t.equal(await store.usedBy(code), undefined, 'used, dead')
   })
 
-  if (can('session')) await t.test('a session that is used lives on, from its last use', async t => {
+  await testWhereItCan('session', 'a session that is used lives on, from its last use', async t => {
     const store = opened(t)
     const session = sessionOf()
     const handle = await store.put('session', session, 2)
