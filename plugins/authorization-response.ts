@@ -7,10 +7,10 @@ import { continuePage } from '../src/pages/continue.ts'
 import { claimsSent } from '../src/protocol/claims.ts'
 import { mayDegrade } from '../src/protocol/degraded.ts'
 import { OAuthError } from '../src/protocol/errors.ts'
-import { grantOf } from '../src/protocol/grant.ts'
+import { grantOf, type Grant } from '../src/protocol/grant.ts'
 import type { Identification } from '../src/protocol/identification.ts'
 import { withParameters } from '../src/protocol/redirect.ts'
-import { life, type Login } from '../src/records.ts'
+import { life, limit, type Login } from '../src/records.ts'
 import type { ReturnAddress } from './browser.ts'
 import { patienceMs, unlessAway } from './store.ts'
 
@@ -44,8 +44,13 @@ export default fp(async app => {
     return this.keepLogin(stub).dropIdentification(login)
   })
 
-  app.decorateReply('returnTo', function ({ redirect_uri, state, response_mode }, parameters) {
-    const answer = { ...parameters, ...(state === undefined ? {} : { state }), iss: issuer }
+  const answerOf = ({ state }: ReturnAddress, parameters: Record<string, string>) => ({ ...parameters, ...(state === undefined ? {} : { state }), iss: issuer })
+  /** Whether a proxy takes the address that takes this code to the client. */
+  const fits = (address: ReturnAddress, code: string) => address.response_mode === 'form_post' || withParameters(address.redirect_uri, answerOf(address, { code })).length <= limit.sealedAddress
+
+  app.decorateReply('returnTo', function (address, parameters) {
+    const { redirect_uri, response_mode } = address
+    const answer = answerOf(address, parameters)
     if (response_mode !== 'form_post') return this.redirect(withParameters(redirect_uri, answer), 303)
     this.runsScript = true
     const { switchHref, ...context } = this.request.pageContext()      // there is nothing to read twice
@@ -73,7 +78,7 @@ export default fp(async app => {
     const sid = identification.sid ?? (before?.person === identification.person ? before.sid : newHandle(site))
 
     const [code, handle] = await Promise.all([
-      app.store.put('code', { ...grant, login: login.id, sid, issuedAt: app.now() }, code_seconds, { ifAway: degradable ? 'seal' : 'wait' }),
+      putCode(login.request, { ...grant, login: login.id, sid, issuedAt: app.now() }, code_seconds, degradable),
       // authenticated anew: a new handle, whatever becomes of the old one; without a session the next service asks the provider again
       identification.sid === undefined ? unlessAway(app.store.put('session', { ...identification, sid, client_id, exp: app.now() + life_seconds }, idle_seconds, { ifAway: 'give up' }), undefined) : undefined,
       before === undefined ? undefined : noted(app.store.end({ session: this.request.sessionHandle() }, idle_seconds)),
@@ -84,6 +89,11 @@ export default fp(async app => {
     else if (identification.sid === undefined) this.forgetSession()
     return this.endLogin(login).returnTo(login.request, { code })
   })
+
+  async function putCode (address: ReturnAddress, grant: Grant, seconds: number, degradable: boolean) {
+    const code = await app.store.put('code', grant, seconds, { ifAway: degradable ? 'seal' : 'wait' })
+    return isSealedHandle(code) && !fits(address, code) ? app.store.put('code', grant, seconds, { ifAway: 'wait' }) : code
+  }
 
   /** A pushed request is good for one login. Where the login may do without the store and that cannot be known soon, it is believed, and counted. */
   async function firstOfPushed ({ id, request: { pushed } }: Login, degradable: boolean) {

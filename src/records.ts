@@ -111,6 +111,8 @@ export const limit = {
   /** a handle that holds its record: a token, and a code, with room for what its token holds beside it */
   sealedHandle: 2048,
   sealedCode: 1920,
+  /** an address that takes one to a client: with the rest of an answer's headers it is within what proxies take, 4 KB */
+  sealedAddress: 2900,
   /** how many an answer takes away at most */
   cookiesCleared: 16
 } as const
