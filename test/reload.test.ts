@@ -123,7 +123,7 @@ t.test('what is refused changes nothing for anybody: a broken file, a missing se
   }
   t.same(await goOn(gateway, await underWay(gateway), ofAgency), everybody)
   t.equal(await gateway.metric('passerelle_configuration_reloads_total', { outcome: 'invalid' }), 3)
-  t.equal(await gateway.metric('passerelle_configuration_reloads_total', { outcome: 'start_needed' }), 8)
+  t.equal(await gateway.metric('passerelle_configuration_reloads_total', { outcome: 'start_needed' }), 9)
 
   t.equal(gateway.reconfigure({}), 'unchanged', 'and when the files are again what is in force, that is said')
   t.equal(await gateway.metric('passerelle_configuration_last_reload_successful'), 1)

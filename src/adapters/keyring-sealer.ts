@@ -52,11 +52,12 @@ export function keyringSealer ({ issuer, keys, now }: { issuer: string, keys: ()
 
     open<K extends SealedKind> (kind: K, place: string, sealed: string) {
       const [, head, kid, end, payload] = /^(1\.([A-Za-z0-9_-]{1,64})\.(\d{1,12}))\.([A-Za-z0-9_-]+)$/.exec(sealed) ?? []
-      const found = keys().find(candidate => candidate.kid === kid)
+      const ring = keys()
+      const found = ring.find(candidate => candidate.kid === kid)
       if (found === undefined || Number(end) <= now()) return undefined
       if (hourly.has(kind) && Number(end) > now() + hourSeconds) return undefined  // no key is made for whatever hour somebody writes
       // whoever finds an old key seals nothing with it that we believe
-      if (Number(end) > retiredAt(keys(), found) + afterlife.sealing) return undefined
+      if (Number(end) > retiredAt(ring, found) + afterlife.sealing) return undefined
       const bytes = Buffer.from(payload!, 'base64url')
       // one spelling only: a value that is used once must not come back in another
       if (bytes.length <= ivBytes + tagBytes || bytes.toString('base64url') !== payload) return undefined

@@ -32,7 +32,7 @@ t.test('the sealed store keeps the contract, but for what it says that it cannot
     site: 'a',
     open: () => ({ ...one, close: async () => {} }),
     pass: seconds => { clock.now += seconds },
-    cannot: ['session', 'identity', 'ends of sessions', 'names', 'clients entered']
+    cannot: ['session', 'identity', 'ends of sessions', 'names', 'clients entered', 'recalls']
   })
 })
 

@@ -18,7 +18,7 @@ export interface Stand {
 }
 
 /** Records of a kind, or what somebody has to remember. */
-export type Lack = Kind | 'ends of sessions' | 'names' | 'clients entered'
+export type Lack = Kind | 'ends of sessions' | 'names' | 'clients entered' | 'recalls'
 const unavailable = { name: 'OAuthError', failure: 'store_unavailable' }
 
 /** What a code and its token stand for; the end is the token's. */
@@ -81,7 +81,8 @@ export async function keepsContract (t: Test, { site, open, pass, cannot = [] }:
       const refused = {
         'ends of sessions': [() => store.end({ sid: 'sid' }, 30), () => store.end({ session }, 30), () => store.ended('sid'), () => store.ended('sid', { patienceMs: 5000 })],
         names: [() => store.once('name', 30), () => store.once('name', 30, { by: 'a' }), () => store.said('name')],
-        'clients entered': [() => store.enter('sid', { client_id: 'a', at: 1, claims: [] }, 30), () => store.entered('sid')]
+        'clients entered': [() => store.enter('sid', { client_id: 'a', at: 1, claims: [] }, 30), () => store.entered('sid')],
+        recalls: [() => store.recall('name', 'text', 30), () => store.recalls()]
       }
       for (const [lack, asks] of Object.entries(refused)) if (!can(lack as Lack)) for (const ask of asks) await t.rejects(ask() as Promise<unknown>, unavailable, `${ask}`)
     })
@@ -395,6 +396,16 @@ export async function keepsContract (t: Test, { site, open, pass, cannot = [] }:
     t.same(await store.get('session', handle), session)
     await pass(1)
     t.equal(await store.get('session', handle), undefined, 'until it is left alone')
+  })
+
+  await testWhereItCan('recalls', 'what is called back is left for every replica, each once under its name, and dies', async t => {
+    const [one, other] = [opened(t), opened(t)]
+    const texts = Array.from({ length: 20 }, (_, i) => `text ${i} é`)
+    await Promise.all(texts.map((text, i) => (i % 2 ? one : other).recall(`name ${i}`, text, 3)))
+    await one.recall('name 7', 'text seven', 3)
+    for (const store of [one, other]) t.same((await store.recalls()).sort(), texts.with(7, 'text seven').sort())
+    await pass(3)
+    t.same(await other.recalls(), [])
   })
 
   await t.test('a store that was closed closes', async t => {
