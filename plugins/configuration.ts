@@ -40,7 +40,8 @@ export default fp<{ configuration: Configuration }>(async (app, { configuration 
     const before = inForce
     try { inForce = inPlaceOf(before, read) } catch (error) {
       if (error instanceof ConfigurationError) return refuse('start_needed', error)
-      throw error
+      app.log.error({ err: error }, 'configuration not taken')
+      return 'invalid'
     }
     for (const listener of listeners) {
       try { listener(inForce, before) } catch (err) { app.log.error({ err }, 'configuration: one part did not follow') }

@@ -3,7 +3,8 @@ import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readF
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { JWK } from 'jose'
-import { afterlife, keyInForce, leadSeconds, retiredAt } from './adapters/key-schedule.ts'
+import { keyInForce } from './adapters/key-in-force.ts'
+import { afterlife, leadSeconds, retiredAt } from './adapters/key-schedule.ts'
 import type { Encryption, SigningAlgorithm } from './protocol/algorithms.ts'
 
 // npm run keys -- next|list|retire|revoke DIR: the keys in a directory and their schedule (docs/keys.md).

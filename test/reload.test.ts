@@ -1,9 +1,14 @@
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { connect } from 'node:tls'
 import t, { type Test } from 'tap'
 import { loadConfiguration } from '../src/config/load.ts'
 import { life } from '../src/records.ts'
 import { makeNextKeys } from '../src/keys.ts'
+import { makeCertificate } from './support/certificate.ts'
 import { temporaryDirectory } from './support/gateway.ts'
 import { base, basic, secretOf, testApp, type Arrival, type Browser, type Page, type TestApp, type TestOptions, type Way } from './support/test-app.ts'
 
@@ -256,6 +261,44 @@ t.test('settings are looked at when they are needed: levels, sessions, required 
   gateway.reconfigure({ clients: { pocket: { redirect_uris: ['https://pocket.example/back'], token_endpoint_auth_method: 'none', acr_values: ['eidas1'] }, mobile: null } })
   t.equal(await allowed('https://pocket.example'), 'https://pocket.example')
   t.equal(await allowed('https://mobile.example'), undefined)
+})
+
+t.test('whatever is thrown at it, the last good one stays', async t => {
+  const { app } = await testApp(t)
+  const before = app.configuration
+  for (const read of [{ hash: 'x' }, { ...before, hash: 'x', clients: undefined }]) t.equal(app.reconfigure(read as never), 'invalid')
+  t.equal(app.configuration, before)
+})
+
+t.test('a certificate of our own that was renewed is shown to whoever connects from then on', async t => {
+  const files = temporaryDirectory(t)
+  const renew = async () => {
+    const { cert, key } = await makeCertificate(['passerelle.example'])
+    writeFileSync(join(files, 'cert'), cert)
+    writeFileSync(join(files, 'key'), key)
+    return new X509Certificate(cert).fingerprint256
+  }
+  const first = await renew()
+  const settings = { listen: { tls: { certificate: join(files, 'cert'), key: join(files, 'key') } } }
+  const gateway = await testApp(t, { settings })
+  await gateway.app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = gateway.app.server.address() as AddressInfo
+  const shown = async (options = {}) => {
+    const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false, ...options })
+    await once(socket, 'secureConnect')
+    const { fingerprint256 } = socket.getPeerCertificate()
+    socket.destroy()
+    return fingerprint256
+  }
+  t.equal(await shown(), first)
+  const second = await renew()
+  t.equal(gateway.reconfigure({ settings }), 'taken')
+  t.equal(await shown(), second)
+  await t.rejects(shown({ maxVersion: 'TLSv1.2', ciphers: 'AES128-GCM-SHA256' }), 'with no other ciphers than before')
+  t.equal(gateway.reconfigure({}), 'start_needed', 'plain http is for a start')
+  writeFileSync(join(files, 'key'), 'no key')
+  t.equal(gateway.reconfigure({ settings }), 'invalid')
+  t.equal(await shown(), second)
 })
 
 t.test('a part that cannot follow keeps no other from it', async t => {

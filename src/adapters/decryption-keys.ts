@@ -3,7 +3,7 @@ import { compactDecrypt, type JWK } from 'jose'
 import type { Encryption } from '../protocol/algorithms.ts'
 import { OAuthError } from '../protocol/errors.ts'
 import { checkEncryption } from '../protocol/provider-answer.ts'
-import { keyInForce } from './key-schedule.ts'
+import { keyInForce } from './key-in-force.ts'
 
 /** A key of ours that identity providers encrypt for. */
 export interface DecryptionKey {

@@ -2,7 +2,8 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { SignJWT, jwtVerify, decodeProtectedHeader, type JWK, type JWTPayload } from 'jose'
 import type { Clock, Signer } from '../ports.ts'
 import type { SigningAlgorithm } from '../protocol/algorithms.ts'
-import { afterlife, keyInForce, retiredAt } from './key-schedule.ts'
+import { keyInForce } from './key-in-force.ts'
+import { afterlife, retiredAt } from './key-schedule.ts'
 
 export interface SigningKey {
   kid: string

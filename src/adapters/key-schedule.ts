@@ -3,17 +3,9 @@ import { life } from '../records.ts'
 /** A key with a schedule: used from `nbf` on (NumericDate, seconds) until the next of its kind is. */
 export interface Scheduled { nbf: number }
 
-const inOrder = <K extends Scheduled>(keys: readonly K[]) => [...keys].sort((a, b) => a.nbf - b.nbf)
-
-/** Of keys of one kind the newest whose time has come; when none has, the first that will. */
-export function keyInForce<K extends Scheduled> (keys: readonly K[], now: number): K | undefined {
-  const [first, ...rest] = inOrder(keys)
-  return rest.reduce((chosen, key) => key.nbf <= now ? key : chosen, first)
-}
-
 /** When the next of its kind takes over from a key; `Infinity` while there is none. */
 export function retiredAt<K extends Scheduled> (keys: readonly K[], key: K): number {
-  const ordered = inOrder(keys)
+  const ordered = [...keys].sort((a, b) => a.nbf - b.nbf)
   return ordered[ordered.indexOf(key) + 1]?.nbf ?? Infinity
 }
 

@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, hkdfSync, createSecretKey, randomBytes, type KeyObject } from 'node:crypto'
 import type { Clock, Sealer } from '../ports.ts'
-import { afterlife, keyInForce, retiredAt } from './key-schedule.ts'
+import { keyInForce } from './key-in-force.ts'
+import { afterlife, retiredAt } from './key-schedule.ts'
 import type { SealedKind, SealedRecords } from '../records.ts'
 
 export interface SealingKey {
