@@ -39,12 +39,29 @@ export function watchConfiguration ({ directory, site, memory, take, settleMs = 
   let watchers: FSWatcher[] = []
   let isWanted = false
   let looking: Promise<void> | undefined
+  let isHeard = false
+  let glancing: Promise<void> | undefined
   let lastSeen = ''
 
   function look () {
     isWanted = true
     looking ??= lookUntilSeen().finally(() => { looking = undefined })
     return looking
+  }
+
+  /** Something was told of a directory: it may be nothing of ours. */
+  function glance () {
+    isHeard = true
+    glancing ??= glanceUntilQuiet().finally(() => { glancing = undefined })
+  }
+
+  async function glanceUntilQuiet () {
+    while (isHeard && !closed.signal.aborted) {
+      await looking
+      isHeard = false
+      if (await fingerprint(memory) !== lastSeen) await look()
+      else await settled()
+    }
   }
 
   async function lookUntilSeen () {
@@ -76,11 +93,11 @@ export function watchConfiguration ({ directory, site, memory, take, settleMs = 
     watchers = []
     if (closed.signal.aborted) return
     for (const folder of directoriesOf(root, memory)) {
-      try { watchers.push(watch(folder, { persistent: false }, look).on('error', () => {})) } catch { /* the poll will see */ }
+      try { watchers.push(watch(folder, { persistent: false }, glance).on('error', () => {})) } catch { /* the poll will see */ }
     }
   }
 
-  const poll = setInterval(async () => { if (looking === undefined && await fingerprint(memory) !== lastSeen) look() }, jittered(pollMs)).unref()
+  const poll = setInterval(glance, jittered(pollMs)).unref()
   look()                                                               // it may have changed since it was first read
 
   return {
@@ -88,7 +105,7 @@ export function watchConfiguration ({ directory, site, memory, take, settleMs = 
     async close () {
       closed.abort()
       clearInterval(poll)
-      await looking
+      await Promise.all([looking, glancing])
       watchAgain()
     }
   }

@@ -246,6 +246,22 @@ t.test('asked to look it looks, changed or not; closed it takes nothing any more
   t.same(taken, [])
 })
 
+t.test('what is written beside the configuration, however often, makes nobody read it', async t => {
+  const root = plain(t)
+  const { taken, untilGood } = await watched(t, root)
+  for (let line = 0; line < 40; line++) {
+    appendFileSync(join(root, 'access.log'), 'a line\n')
+    appendFileSync(join(root, 'clients/notes.txt'), 'a line\n')
+    await pause(10)
+    if (line === 0) await pause(300)                                    // a new name in a directory is looked at
+    if (line === 0) taken.length = 0
+  }
+  await pause(200)
+  t.same(taken, [])
+  writeFileSync(join(root, 'clients/town.yaml'), client('town', { title: 'Among all that' }))
+  await untilGood(read => read.clients.get('town')?.title === 'Among all that')
+})
+
 t.test('what has not changed is not parsed again', async t => {
   const root = plain(t)
   const memory = emptyMemory()
