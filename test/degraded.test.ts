@@ -1,8 +1,13 @@
 import t, { type Test } from 'tap'
 import { isSealedHandle } from '../src/adapters/handles.ts'
 import { frailSite } from './support/degradable.ts'
+import { startGateway } from './support/gateway.ts'
 import { findWords, wordsOf } from './support/personal-data.ts'
+import { startRedis, until } from './support/redis.ts'
+import { sessionOf as keptSession } from './support/store-contract.ts'
 import { citizen, neighbour, testApp, type Json, type Page, type TestApp, type TestOptions } from './support/test-app.ts'
+import { createBrowser, logIn, readGreeting } from './world/browser.ts'
+import { citizens } from './world/citizens.ts'
 
 // Logins while the store is away, as the citizen and the client see them.
 
@@ -207,4 +212,42 @@ t.test('an identity too large for a handle is told to try again', async t => {
   const way = await browser.toConsent('agency')
   records.away = 'refuses'
   t.match(told(await browser.agree(way.page)), { error: 'temporarily_unavailable', state: way.parameters['state'] })
+})
+
+t.test('over real sockets, with a real Redis that is killed, and comes back', async t => {
+  const redis = await startRedis(t)
+  const { app, world, log } = await startGateway(t, { redis: redis.urls, overrides: { settings: { redis: { node_timeout_ms: 500 } } } })
+  const arrives = async (service: string) => {
+    const browser = createBrowser()
+    t.teardown(() => browser.close())
+    const page = await logIn(browser, { world, service, provider: 'vitalys', citizen: 'marion' })
+    return { page, greeting: page.has('greeting') ? readGreeting(page) : undefined, session: browser.jar.cookies.some(({ name }) => name.endsWith('session') && name.startsWith('passerelle-')) }
+  }
+  const metric = async (name: string, labels = '') => Number(new RegExp(`^${name}${labels.replace(/[{}]/g, '\\$&')} (\\d+)$`, 'm').exec(await app.metricsRegistry.metrics())?.[1])
+
+  const before = await arrives('taxes')
+  t.ok(before.greeting)
+  t.equal(before.session, true)
+  await redis.kill(0)
+  for (let i = 0; i < 2; i++) {
+    const { greeting, session } = await arrives('taxes')
+    t.same(greeting?.['sub'], before.greeting!['sub'], 'the same citizen')
+    t.equal(session, false)
+  }
+  t.equal(await metric('passerelle_degraded_codes_total'), 2)
+  t.equal(await metric('passerelle_degraded_redemptions_total', '{how="alone"}'), 2)
+  const denied = await arrives('social-security')
+  t.equal(denied.greeting, undefined)
+  t.match(denied.page.url + denied.page.body, /temporarily_unavailable/, 'a public client is told to try again')
+
+  await redis.restart(0)
+  await until('what was redeemed alone is told', 10_000, async () => (await redis.allValues()).filter(({ key }) => key.startsWith('used:')).length === 2)
+  await until('it is asked for sessions again', 10_000, () => app.store.put('session', keptSession(), 30, { ifAway: 'give up' }).then(() => true, () => false))
+  const after = await arrives('social-security')
+  t.ok(after.greeting)
+  t.equal(after.session, true, 'and all is as before, without a restart')
+  t.equal(await metric('passerelle_degraded_codes_total'), 2)
+  const said = log.join()
+  t.same(findWords(said, wordsOf(citizens[0]!.claims)), [], 'nobody is named in the log')
+  t.notMatch(said, /[a-z0-9]{1,4}~1\./, 'no sealed handle is logged')
 })
