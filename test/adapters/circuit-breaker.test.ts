@@ -509,6 +509,24 @@ timed('what is heard of is not asked', async (t, pass) => {
   t.equal(state.probed, 2, 'what was refused says nothing')
 })
 
+timed('where citizens were sent and nobody has come back it is asked after them soon', async (t, pass) => {
+  const { state, breaker, come } = desk({ probe_ms: 60 * seconds })
+  await pass(10 * seconds)
+  await breaker.authorizationUrl(question)
+  await pass(1 * seconds)
+  t.equal(state.probed, 1, 'nothing was heard of it for longer than that')
+  await breaker.authorizationUrl(question)
+  await pass(2.9 * seconds)
+  t.equal(state.probed, 1)
+  await pass(3 * seconds)
+  t.equal(state.probed, 2)
+  await breaker.authorizationUrl(question)
+  await pass(1 * seconds)
+  await come('g')
+  await pass(50 * seconds)
+  t.equal(state.probed, 2, 'who has come back is not asked after')
+})
+
 timed('a provider that nobody needs just now is found to be down', async (t, pass) => {
   const { state, breaker, told } = desk({ probe_ms: 15 * seconds })
   state.probe = failing

@@ -295,6 +295,23 @@ t.test('what is had meanwhile, or was known already, is newer than what somebody
   t.strictSame([await current(), restored], ['answer 1', 1])
 })
 
+t.test('what is an hour old gives way to what somebody else was told since, and to nothing older', async t => {
+  for (const [ageMs, had] of [[0, 'theirs'], [2 * anHourMs, 'answer 1']] as const) {
+    aheadMs = 0
+    let restored = 0
+    const { current, takeOver, fails } = desk({ oldMs: anHourMs, restore: async () => { restored++; return { value: 'theirs', ageMs } } })
+    await current()
+    fails()
+    aheadMs = anHourMs - 1
+    await takeOver()
+    t.equal(restored, 0, 'a moment before nobody else is asked')
+    aheadMs = anHourMs
+    await takeOver()
+    t.equal(restored, 1)
+    t.equal(await current().catch((error: Error) => error.message), had, `${ageMs} ms old`)
+  }
+})
+
 // ---- telling
 
 t.test('each answer that is had is told once, no failure is, and nothing that somebody else knew', async t => {

@@ -266,6 +266,17 @@ t.test('a Redis that greets and then says nothing more ends no process', { buffe
   }
 })
 
+t.test('a board that is closed does not come back to listen', { buffered: true }, async t => {
+  const redis = await startRedis(t)
+  const clients = async () => String(await redis.command(0, 'CLIENT', 'LIST')).trim().split('\n').length
+  const board = boardOf(t, redis.urls)
+  await hears(board, board)
+  await board.close()
+  await until('its connections are gone', 5000, async () => await clients() === 1)
+  await pause(1200)                                                      // longer than it waits before it tries the next node
+  t.equal(await clients(), 1, 'only the one that looks')
+})
+
 t.test('closing waits for nobody, and what is asked after it is nothing', { buffered: true }, async t => {
   for (const nodes of [await startRedis(t), await startCluster(t)]) {
     for (const fault of ['none', 'freeze', 'kill'] as const) {
