@@ -12,6 +12,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** Tells every client that a session entered that it has ended, behind the citizen's back. */
     tellLogout (session: Pick<Session, 'sid' | 'person'>): void
+    /** How many clients are still to be told, or sessions whose clients are not yet known. */
+    logoutsUnderWay (): number
   }
 }
 
@@ -38,6 +40,8 @@ export default fp(async app => {
     }).finally(() => sessions.delete(told))
     sessions.add(told)
   })
+
+  app.decorate('logoutsUnderWay', () => Math.max(waiting, sessions.size))
 
   /** Every client that the session entered, as it is known now: whoever entered before the end is among them. */
   async function tellAll ({ sid, person }: Pick<Session, 'sid' | 'person'>) {

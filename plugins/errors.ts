@@ -36,6 +36,8 @@ function asOAuthError (error: FastifyError | OAuthError, malformed: Failure): OA
   if (error instanceof OAuthError) return error
   const [fault] = error.validation ?? []
   if (fault !== undefined) return new OAuthError(malformed, `${fault.instancePath.slice(1).replaceAll('/', '.') || 'request'}: ${fault.message ?? 'malformed'}`)
+  // its own body's: what we call ourselves fails in our own words
+  if (error.code === 'ECONNRESET') return new OAuthError('request_cut_off', 'the request broke off before all of it had arrived')
   const ofRequest = error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500
   const failure = ofFastify[error.code] ?? (ofRequest ? malformed : 'unexpected')
   return new OAuthError(failure, failure === 'unexpected' ? 'something went wrong here' : 'the request cannot be read', { cause: error })

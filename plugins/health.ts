@@ -1,5 +1,6 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { operationsPatience } from '../src/patience.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -12,7 +13,7 @@ declare module 'fastify' {
 
 /** Probes and metrics. Ready means: configuration and keys loaded, listening, not draining; never the store, never a provider. */
 export default fp(async app => {
-  const operations: FastifyInstance = Fastify({ logger: false, exposeHeadRoutes: false })
+  const operations: FastifyInstance = Fastify({ logger: false, exposeHeadRoutes: false, ...operationsPatience })
 
   operations.get('/livez', async () => ({ status: 'live' }))
   operations.get('/readyz', async (request, reply) => app.notReady === '' ? { status: 'ready' } : reply.code(503).send({ status: app.notReady }))
@@ -20,7 +21,6 @@ export default fp(async app => {
 
   app.decorate('operations', operations)
   app.decorate('notReady', 'starting')
-  app.addHook('onListen', async () => { app.notReady = '' })
-  app.addHook('preClose', async () => { app.notReady = 'draining' })
+  app.addHook('onListen', async () => { if (app.notReady === 'starting') app.notReady = '' })
   app.addHook('onClose', async () => operations.close())
 }, { name: 'health', dependencies: ['metrics'] })

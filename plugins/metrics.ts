@@ -36,6 +36,10 @@ declare module 'fastify' {
     countHint (idp: string, way: 'given' | 'taken' | 'ignored'): void
     /** one more time that what replicas can do without was not to be had */
     countNoticeboardFailure (): void
+    /** The figures of the public port's connections. */
+    connectionFigures: { open (connections: number): void, requests (underWay: number): void, refused (): void, draining (): void }
+    /** lines of the log that nobody took */
+    countLostLines (lines: number): void
   }
 }
 
@@ -172,6 +176,19 @@ export default fp(async app => {
   app.decorate('countHint', (idp, way) => provider.hints.inc({ idp, way }))
   const failing = counterOf('passerelle_noticeboard_failures_total', 'What replicas can do without and Redis did not do: hints, shared metadata')
   app.decorate('countNoticeboardFailure', () => failing.inc())
+
+  const open = gaugeOf('passerelle_connections_open', 'Connections to the public port', [])
+  const underWay = gaugeOf('passerelle_requests_under_way', 'Requests to the public port that are not yet answered', [])
+  const draining = gaugeOf('passerelle_draining', '1 from the moment this replica is told to end', [])
+  const refusedConnections = counterOf('passerelle_connections_refused_total', 'Connections to the public port that were closed at once: there were as many as we let')
+  app.decorate('connectionFigures', {
+    open: connections => open.set(connections),
+    requests: requests => underWay.set(requests),
+    refused: () => refusedConnections.inc(),
+    draining: () => draining.set(1)
+  })
+  const lostLines = counterOf('passerelle_log_lines_lost_total', 'Lines of the log that nobody took: the pipe is blocked, its reader is gone, or the disk is full')
+  app.decorate('countLostLines', lines => lostLines.inc(lines))
 
   app.addHook('onClose', async () => registry.clear())
 }, { name: 'metrics', dependencies: ['configuration'] })

@@ -15,6 +15,7 @@ import browser from '../plugins/browser.ts'
 import clientKeys from '../plugins/client-keys.ts'
 import clients from '../plugins/clients.ts'
 import configurationInForce from '../plugins/configuration.ts'
+import connections from '../plugins/connections.ts'
 import cors from '../plugins/cors.ts'
 import errors from '../plugins/errors.ts'
 import events from '../plugins/events.ts'
@@ -46,6 +47,7 @@ import token from '../plugins/endpoints/token.ts'
 import userinfo from '../plugins/endpoints/userinfo.ts'
 import type { Configuration } from './config/load.ts'
 import { loggable } from './log.ts'
+import { cut, publicPatience, type Patience } from './patience.ts'
 import type { Clock, IdentityProvider, Noticeboard, Store } from './ports.ts'
 
 declare module 'fastify' {
@@ -63,20 +65,24 @@ export interface Ports {
   lookup?: LookupFunction
   now?: Clock
   log?: DestinationStream | false
+  patience?: Patience
 }
 
 /** The gateway: every plugin by name, in the order a request meets them. */
 export async function buildApp (configuration: Configuration, ports: Ports = {}): Promise<FastifyInstance> {
   const { settings, base, tls } = configuration                      // what only a start can change
+  const { head, handshakeTimeout, ...patience } = ports.patience ?? publicPatience
   const app = Fastify({
-    ...(tls === undefined ? {} : { https: secured(tls) as never }),
+    ...(tls === undefined ? { http: head } : { https: { ...secured(tls), ...head, handshakeTimeout } as never }),
+    ...patience,
+    clientErrorHandler: cut,
+    return503OnClosing: false,                                         // who is here while we close is served
     logger: ports.log === false ? false : { level: 'info', ...loggable, ...(ports.log === undefined ? {} : { stream: ports.log }) },
     logController: new LogController({ disableRequestLogging: true }),   // one line a request: plugins/events.ts
     genReqId: supportId,
     trustProxy: settings.trusted_proxies.length > 0 ? settings.trusted_proxies : false,
     exposeHeadRoutes: false,                                           // a HEAD on /callback would run the handler and spend the login
     bodyLimit: 32 * 1024,
-    requestTimeout: 15_000,
     routerOptions: { querystringParser: readParameters, maxParamLength: 16 * 1024 },  // the schemas say how long; an answer comes from them
     rewriteUrl: ({ url = '/' }) => readable(url) ? url : '/unreadable',
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } }
@@ -96,6 +102,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   await app.register(senderProof)
   await app.register(tokens)
   await app.register(backChannelLogout)
+  await app.register(connections)
   await app.register(securityHeaders)
   await app.register(formbody, { bodyLimit: 32 * 1024, parser: readParameters })
   await app.register(browser)

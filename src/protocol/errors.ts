@@ -126,6 +126,10 @@ export const failures = {
   not_found: { error: 'invalid_request', status: 404, citizen: 'Y03', page: 'not_found' },
   body_too_large: { error: 'invalid_request', status: 413, citizen: 'Y05', page: 'too_large' },
   media_type_unsupported: { error: 'invalid_request', status: 415, citizen: 'Y06', page: 'service_mistake' },
+  request_too_slow: { error: 'invalid_request', status: 408, citizen: 'Y10', page: 'unexpected' },
+  head_too_large: { error: 'invalid_request', status: 431, citizen: 'Y11', page: 'too_large' },
+  request_unreadable: { error: 'invalid_request', status: 400, citizen: 'Y12', page: 'unexpected' },
+  request_cut_off: { error: 'invalid_request', status: 400, citizen: 'Y13', page: 'unexpected' },
   unexpected: { error: 'server_error', status: 500, citizen: 'Y99', page: 'unexpected' }
 } as const satisfies Record<string, { error: string, status: number, citizen: string, page: string, notice?: string, security?: true, outage?: true }>
 
