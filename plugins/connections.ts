@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
-import { setImmediate as whatArrived } from 'node:timers/promises'
+import { Server as NetServer, type Socket } from 'node:net'
+import { setImmediate as whatArrived, setTimeout as pause } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import { mostConnections, publicPatience } from '../src/patience.ts'
 
@@ -8,13 +8,14 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** Says that we are going: not ready, and every answer asks for another connection; all else goes on. */
     announceEnd (): void
-    /** What is under way. */
-    underWay (): { connections: number, requests: number, logouts: number }
+    /** What is under way, and how long ago, in milliseconds, somebody asked for something: of who still does, the balancer has not noticed. */
+    underWay (): { connections: number, requests: number, logouts: number, sinceRequestMs: number }
   }
 }
 
-/** Milliseconds that a connection has to say what it wants when nobody new is let in. */
+/** Milliseconds that connections have to say what they want when nobody new is let in, and between looks at who keeps us then. */
 const lateMs = 1000
+const cutMs = 250
 
 /**
  * The connections of the public port, and how they end. While we are going but serve on, each answer takes its connection along; so those that are left at the end have been
@@ -25,7 +26,7 @@ export default fp(async app => {
   const connections = new Set<Socket>()
   const requests = new Set<IncomingMessage>()
   let isEnding = false
-  let late: NodeJS.Timeout | undefined
+  let askedAt = -Infinity
 
   server.maxConnections = mostConnections
   server.on('drop', () => app.connectionFigures.refused())
@@ -38,6 +39,7 @@ export default fp(async app => {
     })
   })
   server.prependListener('request', (request, response) => {
+    askedAt = performance.now()
     requests.add(request)
     app.connectionFigures.requests(requests.size)
     response.once('close', () => {
@@ -46,7 +48,7 @@ export default fp(async app => {
     })
   })
 
-  app.decorate('underWay', () => ({ connections: connections.size, requests: requests.size, logouts: app.logoutsUnderWay() }))
+  app.decorate('underWay', () => ({ connections: connections.size, requests: requests.size, logouts: app.logoutsUnderWay(), sinceRequestMs: Math.round(performance.now() - askedAt) }))
   app.decorate('announceEnd', () => {
     isEnding = true
     app.notReady = 'draining'
@@ -55,16 +57,25 @@ export default fp(async app => {
   app.addHook('onSend', async (request, reply) => { if (isEnding) reply.header('connection', 'close') })
 
   app.addHook('preClose', async () => {
+    const wasAnnounced = isEnding
     app.announceEnd()
     if (!server.listening) return
-    await whatArrived()                                                 // is read before the idle connections are closed
+    if (wasAnnounced) await letInNobody()
     const closedAt = performance.now()
     // Node.js enforces no limit of time on a server that closes
-    late = setInterval(() => {
-      const sinceMs = performance.now() - closedAt
-      const patient = [...requests].some(({ complete }) => complete || sinceMs < publicPatience.requestTimeout)
-      if (sinceMs >= lateMs && !patient) for (const socket of connections) socket.destroy()
-    }, lateMs / 4).unref()
-    server.once('close', () => clearInterval(late))
+    const cutting = setInterval(() => {
+      const inTime = performance.now() - closedAt < publicPatience.requestTimeout
+      if (![...requests].some(({ complete }) => complete || inTime)) for (const socket of connections) socket.destroy()
+    }, cutMs).unref()
+    server.once('close', () => clearInterval(cutting))
   })
+
+  /** Listens no more, and only that: the `close` of an HTTP server would at once close connections whose question is on its way. */
+  async function letInNobody () {
+    await whatArrived()
+    NetServer.prototype.close.call(server)
+    const end = performance.now() + lateMs
+    while (connections.size > 0 && performance.now() < end) await pause(20)
+    await whatArrived()
+  }
 }, { name: 'connections', dependencies: ['metrics', 'health', 'back-channel-logout'] })

@@ -5,7 +5,7 @@ import { OAuthError } from './protocol/errors.ts'
 export const loggable = {
   serializers: {
     req: (request: FastifyRequest) => ({ method: request.method, route: request.routeOptions?.url ?? 'none' }),
-    err: (error: Error) => described(error) as { type: string, message: string, stack: string }
+    err: (error: unknown) => described(error) as { type: string, message: string, stack: string }
   }
 } as const
 

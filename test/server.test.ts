@@ -1,50 +1,15 @@
-import { spawn } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import t, { type Test } from 'tap'
-import { makeNextKeys } from '../src/keys.ts'
-import { temporaryDirectory } from './support/gateway.ts'
+import t from 'tap'
+import { answers, configured, run, server } from './support/process.ts'
 import { until } from './support/redis.ts'
-import { startWorld } from './world/world.ts'
 import { freePort } from './world/free-port.ts'
 
-const server = fileURLToPath(new URL('../src/server.ts', import.meta.url))
 const checker = fileURLToPath(new URL('../src/config/check.ts', import.meta.url))
 
-/** A process of ours: what it prints, and how it ends. It is killed with the test. */
-function run (t: Test, program: string, args: string[] = [], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [program, ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
-  t.teardown(() => { child.kill('SIGKILL') })
-  const printed: string[] = []
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => printed.push(String(chunk)))
-  const ended = new Promise<number | null>(resolve => { child.once('close', resolve) })
-  return { child, ended, text: () => printed.join('') }
-}
-
-/** Whether something answers there with this status within ten seconds. */
-async function answers (url: string, status: number) {
-  for (let tries = 0; tries < 200; tries++) {
-    const got = await fetch(url).then(answer => answer.status, () => 0)
-    if (got === status) return true
-    await new Promise(resolve => setTimeout(resolve, 50))
-  }
-  return false
-}
-
-async function configured (t: Test, overrides = {}) {
-  const [port, operationsPort] = [await freePort(), await freePort()]
-  const issuer = `http://passerelle.localhost:${port}`
-  const world = await startWorld({ issuer })
-  t.teardown(() => world.stop())
-  const directory = temporaryDirectory(t)
-  await world.writeConfiguration(directory, { settings: { operations: { port: operationsPort }, ...overrides } })
-  makeNextKeys(join(directory, 'keys'))
-  return { directory, world, public: `http://127.0.0.1:${port}`, operations: `http://127.0.0.1:${operationsPort}` }
-}
-
 t.test('without a configuration it says what is missing and ends', async t => {
-  const { ended, text } = run(t, server, [], { PASSERELLE_CONFIG: '/nowhere' })
+  const { ended, text } = run(t, server, { env: { PASSERELLE_CONFIG: '/nowhere' } })
   t.equal(await ended, 1)
   t.match(text(), /passerelle\.yaml: \/nowhere\/passerelle\.yaml cannot be read \(ENOENT\)/)
   t.notMatch(text(), /at .*\.ts/, 'no stack: this is for operators')
@@ -52,7 +17,7 @@ t.test('without a configuration it says what is missing and ends', async t => {
 
 t.test('an address of Redis that is none is refused without printing its password', async t => {
   const { directory } = await configured(t)
-  const { ended, text } = run(t, server, [], { PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: 'http://user:hunter2@redis' })
+  const { ended, text } = run(t, server, { env: { PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: 'http://user:hunter2@redis' } })
   t.equal(await ended, 1)
   t.match(text(), /PASSERELLE_REDIS: expected redis:\/\//)
   t.notMatch(text(), /hunter2/)
@@ -60,7 +25,7 @@ t.test('an address of Redis that is none is refused without printing its passwor
 
 t.test('it serves, answers probes on a port of their own, and closes on SIGTERM', async t => {
   const { directory, public: gateway, operations } = await configured(t)
-  const { child, ended, text } = run(t, server, [], { PASSERELLE_CONFIG: directory })
+  const { child, ended, text } = run(t, server, { env: { PASSERELLE_CONFIG: directory } })
   t.ok(await answers(`${operations}/readyz`, 200), text())
   t.equal((await fetch(`${operations}/livez`)).status, 200)
   t.match(await (await fetch(`${operations}/metrics`)).text(), /passerelle_logins_total/)
@@ -73,7 +38,7 @@ t.test('it serves, answers probes on a port of their own, and closes on SIGTERM'
 t.test('it starts and is ready with Redis and every provider away, and says that it cannot keep anything', async t => {
   const { directory, world, public: gateway, operations } = await configured(t)
   await world.stop()
-  const { text } = run(t, server, [], { PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: `redis://127.0.0.1:${await freePort()}` })
+  const { text } = run(t, server, { env: { PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: `redis://127.0.0.1:${await freePort()}` } })
   t.ok(await answers(`${operations}/readyz`, 200), text())
   t.equal((await fetch(`${gateway}/jwks`)).status, 200)
   const { client_id, redirect_uri } = world.services.taxes!
@@ -84,7 +49,7 @@ t.test('it starts and is ready with Redis and every provider away, and says that
 
 t.test('it takes changes up while it runs, looks at SIGHUP, and serves on by the last good configuration', async t => {
   const { directory, world, public: gateway, operations } = await configured(t)
-  const { child, text } = run(t, server, [], { PASSERELLE_CONFIG: directory })
+  const { child, text } = run(t, server, { env: { PASSERELLE_CONFIG: directory } })
   t.ok(await answers(`${operations}/readyz`, 200), text())
   const metric = async (line: string) => (await (await fetch(`${operations}/metrics`)).text()).includes(line)
   const client = readFileSync(join(directory, 'clients/town.yaml'), 'utf8')
@@ -106,10 +71,10 @@ t.test('it takes changes up while it runs, looks at SIGHUP, and serves on by the
 
 t.test('check-config says what is wrong, or what is there', async t => {
   const { directory } = await configured(t)
-  const right = run(t, checker, [directory])
+  const right = run(t, checker, { args: [directory] })
   t.equal(await right.ended, 0, right.text())
   t.match(right.text(), /3 clients, 5 identity providers, hash [0-9a-f]{16}/)
-  const wrong = run(t, checker, [join(directory, 'clients')])
+  const wrong = run(t, checker, { args: [join(directory, 'clients')] })
   t.equal(await wrong.ended, 1)
   t.match(wrong.text(), /passerelle\.yaml cannot be read/)
 })

@@ -60,6 +60,10 @@ export const Settings = Type.Object({
     host: atStart(text('address', { default: '0.0.0.0' })),
     port: port('port; 0 takes any free one', 9090)
   }),
+  drain: section('how a process ends when it is told to (SIGTERM)', {
+    wait_seconds: Type.Integer({ description: 'how long it serves on, no longer ready, until whoever sends it requests has noticed. HAProxy needs `inter` times `fall` and one probe more (7 s by default), Kubernetes some seconds to tell all nodes', default: 10, minimum: 0, maximum: 600 }),
+    finish_seconds: seconds('how long after that requests (which take 15 s to arrive and `callback_timeout_ms` more at worst), back-channel logouts (15 s) and connections may take to end; then it ends all the same, with exit code 1. `terminationGracePeriodSeconds` of Kubernetes has to be longer than both together', 40, 600)
+  }),
   trusted_proxies: atStart(list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] })),
   keys: Type.String({ description: 'directory of the signing and sealing keys and of the subject secret, relative to the configuration directory', minLength: 1 }),
   redis: atStart(section('the Redis that keeps records, where there is one site; docs/redis.md says how to run it', redis)),

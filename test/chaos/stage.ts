@@ -126,6 +126,7 @@ function writeConfiguration (directory: string, { issuer, port, operationsPort, 
     environment: 'development',
     listen: { host: '127.0.0.1', port },
     operations: { host: '127.0.0.1', port: operationsPort },
+    drain: { wait_seconds: 3, finish_seconds: 40 },              // the balancer needs a second and a half
     trusted_proxies: ['127.0.0.1'],
     keys: '../keys',
     redis: { node_timeout_ms: 2000 }

@@ -48,6 +48,7 @@ export async function writeConfiguration (directory: string, surroundings: Surro
       ...(secure && tls && { tls: { certificate: 'secrets/certificate.pem', key: 'secrets/certificate.key' } })
     },
     operations: { host: '127.0.0.1', port: 9090 },
+    drain: { wait_seconds: 0 },
     keys: 'keys'
   }
   const clients = Object.fromEntries(services.map(service => [service.id, registerService(service)]))
