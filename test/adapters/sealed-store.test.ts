@@ -78,6 +78,7 @@ t.test('what is not sealed by us, as this kind, at this site, whole, is nothing'
   }
   for (const kind of ['token', 'session', 'identity'] as const) t.equal(await store.get(kind, code), undefined, `a code as a ${kind}`)
   t.ok(await store.get('code', code), 'the real one is good')
+  t.ok(await store.get('code', seal('code', 'a', life.sealedMark)), 'so is one of a replica whose clock is ahead')
   t.ok(await store.get('token', access_token))
 })
 
@@ -170,6 +171,7 @@ t.test('as many redeemed codes are remembered as there is room for, and beyond t
   await t.rejects(store.claim(next, claimOf(grantOf())), { ...unavailable, message: 'as many codes as one replica remembers were redeemed here' })
   for (const code of codes) t.notOk(won(await store.claim(code, claimOf(grantOf()))), 'each of them is known')
   clock.now = start + life.sealedMark
+  t.equal(await store.usedBy(codes[0]!), undefined, 'to the second')
   const later = await store.put('code', grantOf(), 60)
   t.ok(won(await store.claim(later, claimOf(grantOf()))), 'the first is over')
   await t.rejects(store.claim(await store.put('code', grantOf(), 60), claimOf(grantOf())), unavailable, 'and no other')
