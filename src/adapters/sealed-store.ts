@@ -14,7 +14,7 @@ export interface SealedStore extends Store {
 interface Redeemed { used: Used, /** that was given here */ token: string, until: number, ended: boolean }
 
 /** What one replica remembers of redeemed codes at most: beyond that it redeems none. */
-const mostRedeemed = 20_000
+const mostRedeemed = 100_000
 
 const cannot = (what: string) => new OAuthError('store_unavailable', `${what} cannot be kept in a handle`)
 const refuses = (what: string) => async (): Promise<never> => { throw cannot(what) }
@@ -50,7 +50,7 @@ export function sealedStore ({ site, sealer, now, most = mostRedeemed }: { site:
   function makeRoom () {
     if (redeemed.size < most) return
     for (const [digest, { token, until }] of redeemed) {
-      if (until > now()) continue
+      if (until > now()) break                                          // they are in the order in which they end
       redeemed.delete(digest)
       byToken.delete(token)
     }
