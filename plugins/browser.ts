@@ -27,6 +27,8 @@ declare module 'fastify' {
      * @throws {OAuthError} login_unknown, login_finished, client_unknown, client_inactive, redirect_uri_unknown
      */
     openLogin (id: string | undefined): Login
+    /** Whether this browser brings a login, by the name of its cookie only: what is in it nobody looked at. */
+    bringsLogin (): boolean
     /** the client the citizen came from, as far as we know it: for the way back only */
     cameFrom: Client | null
     /** where failures go back to the client: set only after client_id and redirect_uri are verified (RFC 6749 §4.1.2.1) */
@@ -84,6 +86,8 @@ export default fp(async app => {
     language,
     exp: app.now() + life.login
   }))
+
+  app.decorateRequest('bringsLogin', function () { return Object.keys(this.cookies).some(name => name.startsWith(loginPrefix)) })
 
   app.decorateRequest('openLogin', function (id) {
     const name = loginPrefix + (id ?? '')

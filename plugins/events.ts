@@ -24,6 +24,7 @@ export default fp(async app => {
   const origin = { site: app.configuration.settings.site, replica: hostname() }
 
   app.addHook('onResponse', async (request, reply) => {
+    if (request.turnedAway) return
     request.log.info({ req: request, res: reply, ms: Math.round(reply.elapsedTime) }, 'answered')
   })
 

@@ -3,6 +3,7 @@ import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom
 import type { DegradedWatch } from '../src/adapters/degradable-store.ts'
 import { keyInForce } from '../src/adapters/key-in-force.ts'
 import type { Scheduled } from '../src/adapters/key-schedule.ts'
+import { ranks, type Rank } from '../src/adapters/load-gauge.ts'
 import { breakerStates, legs, type BreakerState, type ProviderWatch } from '../src/ports.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
 import { reloads, type Reload } from './configuration.ts'
@@ -34,6 +35,8 @@ declare module 'fastify' {
     forgetProvider (idp: string): void
     /** one more hint that a provider is down: given to other replicas, or taken from one */
     countHint (idp: string, way: 'given' | 'taken' | 'ignored'): void
+    /** What load shedding sees is asked of these; each request that it sends away is counted. */
+    watchLoad (seen: { inFlight: () => number, delaySeconds: () => number, pressure: () => number }): { shed (rank: Rank): void }
     /** one more time that what replicas can do without was not to be had */
     countNoticeboardFailure (): void
     /** The figures of the public port's connections. */
@@ -189,6 +192,15 @@ export default fp(async app => {
   })
   const lostLines = counterOf('passerelle_log_lines_lost_total', 'Lines of the log that nobody took: the pipe is blocked, its reader is gone, or the disk is full')
   app.decorate('countLostLines', lines => lostLines.inc(lines))
+
+  app.decorate('watchLoad', ({ inFlight, delaySeconds, pressure }) => {
+    const shed = counterOf('passerelle_requests_shed_total', 'Requests sent away for some seconds since there was too much to do, by how far their login had come', ['class'])
+    for (const rank of ranks) shed.inc({ class: rank }, 0)
+    const flying = gaugeOf('passerelle_requests_in_flight', 'Requests that are being answered', [], () => flying.set(inFlight()))
+    const delay = gaugeOf('passerelle_load_delay_seconds', 'How late the event loop runs its timers, averaged over a second: what load shedding goes by', [], () => delay.set(delaySeconds()))
+    const pressing = gaugeOf('passerelle_load_pressure', 'What is sent away since the event loop is late: up to 1 a share of new logins, up to 2 of those under way too, up to 3 of everything', [], () => pressing.set(pressure()))
+    return { shed: rank => shed.inc({ class: rank }) }
+  })
 
   app.addHook('onClose', async () => registry.clear())
 }, { name: 'metrics', dependencies: ['configuration'] })

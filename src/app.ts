@@ -21,6 +21,7 @@ import errors from '../plugins/errors.ts'
 import events from '../plugins/events.ts'
 import health from '../plugins/health.ts'
 import identityProviders from '../plugins/identity-providers.ts'
+import loadShedding from '../plugins/load-shedding.ts'
 import metrics from '../plugins/metrics.ts'
 import pages from '../plugins/pages.ts'
 import securityHeaders from '../plugins/security-headers.ts'
@@ -29,6 +30,7 @@ import sessions from '../plugins/sessions.ts'
 import signer from '../plugins/signer.ts'
 import store from '../plugins/store.ts'
 import tokens from '../plugins/tokens.ts'
+import turnAway from '../plugins/turn-away.ts'
 import assets from '../plugins/endpoints/assets.ts'
 import authorize from '../plugins/endpoints/authorize.ts'
 import callback from '../plugins/endpoints/callback.ts'
@@ -111,6 +113,8 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   await app.register(authorizationResponse)
   await app.register(errors)
   await app.register(cors)                                             // after errors, which answer for its preflights too
+  await app.register(turnAway)
+  await app.register(loadShedding)
   await app.register(identityProviders, ports)
   await app.register(authorizationRequests)
 

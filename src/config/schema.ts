@@ -64,6 +64,10 @@ export const Settings = Type.Object({
     wait_seconds: Type.Integer({ description: 'how long it serves on, no longer ready, until whoever sends it requests has noticed. HAProxy needs `inter` times `fall` and one probe more (7 s by default), Kubernetes some seconds to tell all nodes', default: 10, minimum: 0, maximum: 600 }),
     finish_seconds: seconds('how long after that requests (which take 15 s to arrive and `callback_timeout_ms` more at worst), back-channel logouts (15 s) and connections may take to end; then it ends all the same, with exit code 1. `terminationGracePeriodSeconds` of Kubernetes has to be longer than both together', 40, 600)
   }),
+  load: atStart(section('when it is too much: who comes is sent away for some seconds, new logins first, those near their end last; each replica for itself', {
+    delay_ms: Type.Integer({ description: 'delay of the event loop, averaged over a second, above which more and more are sent away. Unloaded it is below 10; who is sent away has its answer in about this time', default: 40, minimum: 5, maximum: 10000 }),
+    requests_in_flight: Type.Integer({ description: 'requests that are being answered from which new logins are sent away; logins under way from one and a half times as many, everything from twice', default: 1000, minimum: 1, maximum: 100000 })
+  })),
   trusted_proxies: atStart(list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] })),
   keys: Type.String({ description: 'directory of the signing and sealing keys and of the subject secret, relative to the configuration directory', minLength: 1 }),
   redis: atStart(section('the Redis that keeps records, where there is one site; docs/redis.md says how to run it', redis)),

@@ -123,6 +123,8 @@ export const failures = {
   // ourselves
   store_unavailable: { error: 'temporarily_unavailable', status: 503, citizen: 'Y01', page: 'temporarily_unavailable' },
   prefetch_refused: { error: 'temporarily_unavailable', status: 503, citizen: 'Y02', page: 'temporarily_unavailable' },
+  overloaded: { error: 'temporarily_unavailable', status: 503, citizen: 'Y08', page: 'busy' },
+  rate_limited: { error: 'temporarily_unavailable', status: 429, citizen: 'Y09', page: 'busy', security: true },
   not_found: { error: 'invalid_request', status: 404, citizen: 'Y03', page: 'not_found' },
   body_too_large: { error: 'invalid_request', status: 413, citizen: 'Y05', page: 'too_large' },
   media_type_unsupported: { error: 'invalid_request', status: 415, citizen: 'Y06', page: 'service_mistake' },
@@ -139,8 +141,8 @@ type Row = typeof failures[Failure]
 export type SecurityFailure = { [F in Failure]: typeof failures[F] extends { security: true } ? F : never }[Failure]
 /** Why a citizen is back at the chooser. */
 export type Notice = Extract<Row, { notice: string }>['notice']
-/** What the error page tells; `finished` is a page of its own. */
-export type ErrorText = Exclude<Row['page'], 'finished'>
+/** What the error page tells; `finished` and `busy` are pages of their own. */
+export type ErrorText = Exclude<Row['page'], 'finished' | 'busy'>
 
 export const notices: ReadonlySet<Notice> = new Set(Object.values(failures).flatMap(row => 'notice' in row ? [row.notice] : []))
 

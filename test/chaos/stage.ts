@@ -129,6 +129,7 @@ function writeConfiguration (directory: string, { issuer, port, operationsPort, 
     drain: { wait_seconds: 3, finish_seconds: 40 },              // the balancer needs a second and a half
     trusted_proxies: ['127.0.0.1'],
     keys: '../keys',
+    load: { delay_ms: 1000 },
     redis: { node_timeout_ms: 2000 }
   })
   for (const { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method, consent } of clients) {

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import t from 'tap'
 import { failures, notices, type ErrorText, type Notice } from '../../src/protocol/errors.ts'
 import { chooserPage, type Chooser, type ProviderCard } from '../../src/pages/chooser.ts'
+import { busyPage } from '../../src/pages/busy.ts'
 import { consentPage, type Consent } from '../../src/pages/consent.ts'
 import { errorPage, type ErrorData } from '../../src/pages/error.ts'
 import { finishedPage } from '../../src/pages/finished.ts'
@@ -11,7 +12,7 @@ import { logOutPage } from '../../src/pages/log-out.ts'
 import { loggedOutPage } from '../../src/pages/logged-out.ts'
 import { messages } from '../../src/pages/messages.ts'
 
-const errorTexts = [...new Set(Object.values(failures).map(({ page }) => page))].filter((page): page is ErrorText => page !== 'finished')
+const errorTexts = [...new Set(Object.values(failures).map(({ page }) => page))].filter((page): page is ErrorText => page !== 'finished' && page !== 'busy')
 
 const languages: Language[] = ['fr', 'en']
 const folder = new URL('../../src/pages/', import.meta.url)
@@ -46,7 +47,9 @@ function everyPage (language: Language, word = 'Mairie', path = `${base}/path`):
     'log-out of nobody knows what': logOutPage(page, { action: path, fields: {} }),
     'logged-out': loggedOutPage(page, { clients: [word, word], back: { href: path, title: word } }),
     'logged-out alone': loggedOutPage(page, { clients: [] }),
-    finished: finishedPage(page, { client, backHref: path })
+    finished: finishedPage(page, { client, backHref: path }),
+    busy: busyPage(page, { code: word, byItself: true }),
+    'busy after a form': busyPage(page, { code: word, byItself: false })
   }
 }
 
@@ -155,7 +158,7 @@ t.test('ids are unique, and what refers to an id finds it', async t => {
 
 t.test('every path is under the base', async t => {
   forEveryPage((document, name) => {
-    for (const path of ['href', 'src', 'action'].flatMap(attribute => values(document, attribute))) t.ok(path.startsWith(`${base}/`), `${name}: ${path}`)
+    for (const path of ['href', 'src', 'action'].flatMap(attribute => values(document, attribute))) t.ok(path.startsWith(`${base}/`) || (path === '' && name.startsWith('busy')), `${name}: ${path}`)
   })
   t.match(consentPage({ ...context('fr'), base: '' }, { client: { title: '' }, provider: { title: '' }, claims: {}, anonymous: true, consentRequired: false, missingConsent: false, login: '', client_id: 'town', chooseHref: '/' }), 'action="/consent"')
 })

@@ -28,7 +28,7 @@ export interface TestOptions extends Omit<Ports, 'identityProviders'> {
   identityProviders?: Record<string, Tree | null>
 }
 
-const settings: Tree = { issuer, environment: 'production', keys: 'keys', listen: { host: '127.0.0.1', port: 0 }, operations: { host: '127.0.0.1', port: 0 } }
+const settings: Tree = { issuer, environment: 'production', keys: 'keys', listen: { host: '127.0.0.1', port: 0 }, operations: { host: '127.0.0.1', port: 0 }, load: { delay_ms: 5000 } }
 
 const everyScope = ['openid', 'profile', 'birth', 'identite_pivot', 'email', 'given_name', 'idp_id', 'amr']
 

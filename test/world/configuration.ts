@@ -49,6 +49,7 @@ export async function writeConfiguration (directory: string, surroundings: Surro
     },
     operations: { host: '127.0.0.1', port: 9090 },
     drain: { wait_seconds: 0 },
+    load: { delay_ms: 1000 },                                          // what else this machine does is no load of ours
     keys: 'keys'
   }
   const clients = Object.fromEntries(services.map(service => [service.id, registerService(service)]))

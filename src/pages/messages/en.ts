@@ -225,6 +225,13 @@ export const en: Messages = {
     id: 'Number'
   },
 
+  busy: {
+    heading: 'Too many people are here right now',
+    explanation: 'Passerelle is receiving more requests than it can answer at once. This is not your doing, and nothing is lost.',
+    byItself: 'You have nothing to do: this page tries again by itself in a few seconds.',
+    notTaken: 'What you just sent was not taken in. Wait a few seconds, go back with your browser’s back button and press the button again.'
+  },
+
   logOut: {
     heading: 'Do you want to sign out?',
     asked: service => `${service} asks to sign you out.`,

@@ -237,6 +237,13 @@ export const fr = {
     id: say`Numéro`
   },
 
+  busy: {
+    heading: say`Il y a trop de monde en ce moment`,
+    explanation: say`Passerelle reçoit plus de demandes qu’elle ne peut en traiter à la fois. Vous n’y êtes pour rien, et rien n’est perdu.`,
+    byItself: say`Vous n’avez rien à faire : cette page réessaie toute seule dans quelques secondes.`,
+    notTaken: say`Ce que vous venez d’envoyer n’a pas été pris en compte. Attendez quelques secondes, revenez en arrière avec votre navigateur et appuyez de nouveau sur le bouton.`
+  },
+
   logOut: {
     heading: say`Voulez-vous vous déconnecter ?`,
     asked: (service: string) => say`« ${service} » demande votre déconnexion.`,

@@ -1,0 +1,90 @@
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { loadGauge, ranks, type Rank } from '../src/adapters/load-gauge.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** whether it is counted as in flight: from when all of it is here until its answer is made */
+    inFlight: boolean
+  }
+}
+
+/**
+ * The rank of each endpoint, by the first part of its path under the base; what is not here is nowhere, and goes first. Metadata and keys cost little, and without them a client cannot
+ * take the login that has just been made for it.
+ */
+const rankOf: Readonly<Record<string, Rank>> = {
+  authorize: 'beginning',
+  par: 'beginning',
+  choose: 'under_way',
+  login: 'under_way',
+  callback: 'ending',
+  consent: 'ending',
+  leave: 'ending',
+  token: 'ending',
+  userinfo: 'ending',
+  introspection: 'ending',
+  revocation: 'ending',
+  session: 'ending',
+  assets: 'ending',
+  jwks: 'ending',
+  'provider-keys': 'ending',
+  '.well-known': 'ending'
+}
+
+/** What only a browser with a login has to do with: without its cookie nothing is lost. */
+const ofLogins = new Set(['choose', 'login', 'callback', 'consent', 'leave'])
+
+/** When it is too much, some are sent away so that the others arrive: first who begins, last those whose login comes to its end. Probes and metrics are on a port of their own. */
+export default fp(async app => {
+  const { base, settings: { load } } = app.configuration
+  const gauge = loadGauge({ delayMs: load.delay_ms, inFlight: load.requests_in_flight })
+  const figures = app.watchLoad({ inFlight: () => gauge.inFlight, delaySeconds: () => gauge.delaySeconds, pressure: () => gauge.pressure })
+  let isShedding = false
+
+  function rank (request: FastifyRequest): Rank {
+    const { url } = request
+    if (!url.startsWith(`${base}/`)) return 'beginning'
+    const [, name = ''] = /^([\w.-]*)/.exec(url.slice(base.length + 1)) ?? []
+    if (ofLogins.has(name)) return request.bringsLogin() ? rankOf[name]! : 'beginning'
+    if (name === 'authorize') return (request.query as Record<string, unknown>)['client_id'] === undefined && request.bringsLogin() ? 'under_way' : 'beginning'
+    return Object.hasOwn(rankOf, name) ? rankOf[name]! : 'beginning'
+  }
+
+  app.addHook('onRequest', async (request, reply) => {
+    const own = rank(request)
+    if (!gauge.isTooMuchFor(own)) return
+    figures.shed(own)
+    tell(true)
+    return reply.turnAway('overloaded')
+  })
+
+  // a body that comes slowly, and an answer that is read slowly, keep nobody else from anything: they do not count
+  app.decorateRequest('inFlight', false)
+  app.addHook('preValidation', async request => {
+    request.inFlight = true
+    gauge.came()
+  })
+  app.addHook('onSend', async request => {
+    if (!request.inFlight) return
+    request.inFlight = false
+    gauge.went()
+  })
+
+  /** One line when it begins, one when it is over. */
+  function tell (shedding: boolean) {
+    if (shedding === isShedding) return
+    isShedding = shedding
+    app.log.warn({ delayMs: Math.round(gauge.delaySeconds * 1000), inFlight: gauge.inFlight }, shedding ? 'too much to do: requests are sent away' : 'no longer too much to do')
+    if (shedding) lookAgain()
+  }
+  function lookAgain () {
+    setTimeout(() => {
+      if (ranks.some(name => gauge.isTooMuchFor(name)) || gauge.pressure > 0) lookAgain()
+      else tell(false)
+    }, 1000).unref()
+  }
+
+  app.addHook('onListen', async () => gauge.start())
+  app.addHook('onClose', async () => gauge.stop())
+}, { name: 'load-shedding', dependencies: ['metrics', 'browser', 'turn-away'] })
