@@ -29,6 +29,8 @@ declare module 'fastify' {
     openLogin (id: string | undefined): Login
     /** Whether this browser brings a login, by the name of its cookie only: what is in it nobody looked at. */
     bringsLogin (): boolean
+    /** The name of a login under way that this browser brings, opened; '' for none. Of a great many only some are looked at. */
+    liveLogin (): string
     /** the client the citizen came from, as far as we know it: for the way back only */
     cameFrom: Client | null
     /** where failures go back to the client: set only after client_id and redirect_uri are verified (RFC 6749 §4.1.2.1) */
@@ -88,6 +90,14 @@ export default fp(async app => {
   }))
 
   app.decorateRequest('bringsLogin', function () { return Object.keys(this.cookies).some(name => name.startsWith(loginPrefix)) })
+
+  app.decorateRequest('liveLogin', function () {
+    const names = Object.keys(this.cookies).filter(name => name.startsWith(loginPrefix)).slice(0, limit.cookiesOpened)
+    return names.find(name => {
+      const opened = app.sealer.open('login', name, this.cookies[name]!)
+      return opened !== undefined && opened.record.done === undefined
+    }) ?? ''
+  })
 
   app.decorateRequest('openLogin', function (id) {
     const name = loginPrefix + (id ?? '')

@@ -25,7 +25,7 @@ declare module 'fastify' {
      * @throws {OAuthError} store_unavailable
      */
     firstUse (client: Client, name: string, seconds: number): Promise<boolean>
-    /** The client that proves itself in this request (RFC 6749 §2.3, RFC 7523 §2.2). @throws {OAuthError} client_authentication_failed, assertion_replayed, client_keys_unavailable, store_unavailable */
+    /** The client that proves itself in this request (RFC 6749 §2.3, RFC 7523 §2.2). @throws {OAuthError} client_authentication_failed, rate_limited, assertion_replayed, client_keys_unavailable, store_unavailable */
     authenticateClient (): Promise<Client>
     /** the client that did */
     client: Client | null
@@ -54,15 +54,22 @@ export default fp(async app => {
 
   app.decorateRequest('client', null)
   app.decorateRequest('claimedClient', '')
-  app.decorateRequest('authenticateClient', async function () {
-    const credentials = readCredentials(this.headers.authorization, this.body as Parameters<typeof readCredentials>[1])
-    const claimed = app.client(credentials.client_id)
-    this.claimedClient = claimed?.client_id ?? ''
-    const client = authenticateClient(claimed, credentials)
-    if (credentials.assertion !== undefined) await checkProof(this, client, credentials.assertion)
-    this.client = client
-    return client
+  app.decorateRequest('authenticateClient', function () {
+    return authenticated(this).catch(async error => {
+      const isWrong = error instanceof OAuthError && error.failure === 'client_authentication_failed'
+      throw isWrong && await this.isGuessing() ? new OAuthError('rate_limited', 'client authentication: failed too often from here', { cause: error }) : error
+    })
   })
+
+  async function authenticated (request: FastifyRequest) {
+    const credentials = readCredentials(request.headers.authorization, request.body as Parameters<typeof readCredentials>[1])
+    const claimed = app.client(credentials.client_id)
+    request.claimedClient = claimed?.client_id ?? ''
+    const client = authenticateClient(claimed, credentials)
+    if (credentials.assertion !== undefined) await checkProof(request, client, credentials.assertion)
+    request.client = client
+    return client
+  }
 
   /** An assertion by one of the client's keys, used once (RFC 7523 §3). */
   async function checkProof (request: FastifyRequest, client: Client, assertion: string) {

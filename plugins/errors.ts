@@ -23,7 +23,8 @@ declare module 'fastify' {
   }
 }
 
-const retryAfterSeconds = 5
+/** seconds, by status */
+const retryAfter: Record<number, number> = { 429: 60, 503: 5 }
 
 const ofFastify: Record<string, Failure> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
@@ -53,7 +54,7 @@ export default fp(async app => {
     const { failure: name, row: { status, security } } = failure
     request.log[status >= 500 && name !== 'prefetch_refused' ? 'error' : 'info']({ failure: name, err: failure }, 'failed')
     if (security) request.event(name as SecurityFailure, { login: request.loginId || request.login?.id, client_id: request.claimedClient || request.login?.request.client_id || 'unknown', idp: request.login?.idp, outcome: 'refused' })
-    if (status === 503) reply.header('retry-after', retryAfterSeconds)
+    if (retryAfter[status] !== undefined) reply.header('retry-after', retryAfter[status])
     return audience === 'client' ? answerClient(failure, request, reply) : answerCitizen(failure, request, reply)
   })
 

@@ -37,6 +37,8 @@ declare module 'fastify' {
     countHint (idp: string, way: 'given' | 'taken' | 'ignored'): void
     /** What load shedding sees is asked of these; each request that it sends away is counted. */
     watchLoad (seen: { inFlight: () => number, delaySeconds: () => number, pressure: () => number }): { shed (rank: Rank): void }
+    /** What is limited is counted by these. */
+    watchRates (): { limited (what: 'address' | 'credentials'): void, storeFailed (): void, uncounted (): void }
     /** one more time that what replicas can do without was not to be had */
     countNoticeboardFailure (): void
     /** The figures of the public port's connections. */
@@ -192,6 +194,14 @@ export default fp(async app => {
   })
   const lostLines = counterOf('passerelle_log_lines_lost_total', 'Lines of the log that nobody took: the pipe is blocked, its reader is gone, or the disk is full')
   app.decorate('countLostLines', lines => lostLines.inc(lines))
+
+  app.decorate('watchRates', () => {
+    const limited = counterOf('passerelle_rate_limited_total', 'Requests refused since too many came: of one address, or with wrong credentials for one client from one address', ['what'])
+    for (const what of ['address', 'credentials']) limited.inc({ what }, 0)
+    const storeFailures = counterOf('passerelle_rate_limit_store_failures_total', 'Times that the replicas\' common count could not be had soon: what this replica counted is all that counted')
+    const uncounted = counterOf('passerelle_rate_limit_uncounted_total', 'Requests not counted since they came from more addresses than we count at a time')
+    return { limited: what => limited.inc({ what }), storeFailed: () => storeFailures.inc(), uncounted: () => uncounted.inc() }
+  })
 
   app.decorate('watchLoad', ({ inFlight, delaySeconds, pressure }) => {
     const shed = counterOf('passerelle_requests_shed_total', 'Requests sent away for some seconds since there was too much to do, by how far their login had come', ['class'])

@@ -24,6 +24,7 @@ import identityProviders from '../plugins/identity-providers.ts'
 import loadShedding from '../plugins/load-shedding.ts'
 import metrics from '../plugins/metrics.ts'
 import pages from '../plugins/pages.ts'
+import rateLimit from '../plugins/rate-limit.ts'
 import securityHeaders from '../plugins/security-headers.ts'
 import senderProof from '../plugins/sender-proof.ts'
 import sessions from '../plugins/sessions.ts'
@@ -114,6 +115,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   await app.register(errors)
   await app.register(cors)                                             // after errors, which answer for its preflights too
   await app.register(turnAway)
+  await app.register(rateLimit)
   await app.register(loadShedding)
   await app.register(identityProviders, ports)
   await app.register(authorizationRequests)

@@ -188,6 +188,8 @@ export interface Noticeboard {
   pin (name: string, text: string, seconds: number): Promise<boolean>
   /** The text that any replica pinned there, undefined when there is none or it cannot be read soon. */
   read (name: string): Promise<string | undefined>
+  /** Adds to a count that every replica adds to, gone after so many seconds; the sum, or undefined where it cannot be had soon. */
+  tally (name: string, more: number, seconds: number): Promise<number | undefined>
   /** Tells every replica that listens. */
   tell (channel: string, message: string): void
   /** Listens, the listener's errors its own. */

@@ -113,6 +113,8 @@ export const limit = {
   sealedCode: 1920,
   /** an address that takes one to a client: with the rest of an answer's headers it is within what proxies take, 4 KB */
   sealedAddress: 2900,
+  /** how many are opened to see whether one is good, where their browser comes too often */
+  cookiesOpened: 6,
   /** how many an answer takes away at most */
   cookiesCleared: 16
 } as const

@@ -9,8 +9,10 @@ export interface RedisNoticeboardOptions extends RedisAddress {
   onFailure?: () => void
 }
 
-/** what is read at a start; nothing else is waited for */
+/** what is read at a start */
 const patienceMs = 500
+/** a count, which a request waits for; nothing else is waited for */
+const tallyPatienceMs = 100
 const betweenNodesMs = 500
 const heartbeatMs = 5000
 
@@ -58,6 +60,12 @@ export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNot
       try { return await inTime(patienceMs, ready().then(() => redis.get(name)), () => new Error('too long')) ?? undefined } catch { onFailure() }
       return undefined
     },
+    async tally (name, more, seconds) {
+      try {
+        const [sum] = await inTime(tallyPatienceMs, Promise.all([redis.incrby(name, more), redis.expire(name, seconds, 'NX')]), () => new Error('too long'))
+        return sum
+      } catch { return undefined }
+    },
     tell (channel, message) { redis.publish(channel, message).catch(onFailure) },
     hear (channel, listener) {
       listeners.set(channel, listener)
@@ -72,4 +80,4 @@ export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNot
 }
 
 /** Of a replica that is alone. */
-export const loneNoticeboard: Noticeboard = { pin: async () => true, read: async () => undefined, tell () {}, hear () {}, close: async () => {} }
+export const loneNoticeboard: Noticeboard = { pin: async () => true, read: async () => undefined, tally: async () => 0, tell () {}, hear () {}, close: async () => {} }

@@ -1,6 +1,7 @@
 import { createPublicKey } from 'node:crypto'
 import type { JWK } from 'jose'
 import { acceptedAlgorithms, encrypts, isPublic, strictAlgorithms, verifies, type Encryption, type SigningAlgorithm } from '../protocol/algorithms.ts'
+import { isNetwork } from '../protocol/network.ts'
 import type { Client, IdentityProvider } from './load.ts'
 import type { Settings } from './schema.ts'
 
@@ -44,6 +45,7 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
   if (/[?]|\/$/.test(settings.issuer)) say('passerelle.yaml', '/issuer', 'expected no query and no slash at the end')
   all('passerelle.yaml', '/acr/default', settings.acr.default === undefined ? [] : [settings.acr.default], levels, 'one of /acr/levels')
   all('passerelle.yaml', '/session/acr_values', settings.session.acr_values, levels, 'one of /acr/levels')
+  settings.rate_limits.exempt_networks.forEach((network, at) => { if (!isNetwork(network)) say('passerelle.yaml', `/rate_limits/exempt_networks/${at}`, 'expected an address or a network, as 10.0.0.0/8 or 2001:db8::/32') })
   const marks = settings.sites.map(({ site }) => site)
   marks.forEach((mark, at) => { if (marks.indexOf(mark) < at) say('passerelle.yaml', `/sites/${at}/site`, `${mark} is already in the list`) })
   settings.sites.forEach(({ urls }, at) => { if (urls.length === 0) say('passerelle.yaml', `/sites/${at}/urls`, 'expected one at least') })

@@ -24,6 +24,7 @@ function board () {
   const noticeboard: Noticeboard = {
     pin: async () => true,
     read: async () => undefined,
+    tally: async () => 0,
     tell (to, message) {
       told.push({ to, message })
       for (const { from, listener } of listeners) if (from === to) listener(message)

@@ -59,7 +59,7 @@ function fakeProvider () {
 /** A noticeboard of one process, and what is pinned there. */
 function memoryBoard () {
   const pinned = new Map<string, { text: string, seconds: number }>()
-  const board: Noticeboard = { async pin (name, text, seconds) { pinned.set(name, { text, seconds }); return true }, read: async name => pinned.get(name)?.text, tell () {}, hear () {}, async close () {} }
+  const board: Noticeboard = { async pin (name, text, seconds) { pinned.set(name, { text, seconds }); return true }, read: async name => pinned.get(name)?.text, tally: async () => 0, tell () {}, hear () {}, async close () {} }
   return { board, pinned }
 }
 

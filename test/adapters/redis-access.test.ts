@@ -64,6 +64,7 @@ async function boardsTell (t: Test, address: RedisAddress) {
   t.teardown(() => Promise.all([one.close(), other.close()]))
   other.hear('passerelle:provider-hints:x', message => { heard.push(message) })
   await until('what is pinned is read', 10_000, async () => await one.pin('knowledge:{x}', 'a text', 60) && await other.read('knowledge:{x}') === 'a text')
+  t.same([await one.tally('rate:x', 3, 60), await other.tally('rate:x', 1, 60)], [3, 4])
   await until('what is told is heard', 10_000, () => { one.tell('passerelle:provider-hints:x', 'a hint'); return heard.includes('a hint') })
   t.same(failures, [])
 }
@@ -86,12 +87,12 @@ t.test('with the rights that are written down and no more, over TLS both ways, a
 t.test('a command, a key or a channel beyond these rights is refused, and the log is told', { buffered: true }, async t => {
   const redis = await startRedis(t, { password: 'of the operator', acl: `${rights()}\n${rights('poor').replace('+getex', '')}` })
   const asked = async (...command: string[]) => String(await redis.command(0, 'ACL', 'DRYRUN', user, ...command))
-  const allowed = [['SET', 'code:{x}', 'v'], ['GET', 'knowledge:{x}'], ['GETEX', 'session:{x}'], ['HVALS', 'entered:{x}'], ['PUBLISH', 'passerelle:x', 'y'], ['CLUSTER', 'SLOTS'], ['INFO']]
+  const allowed = [['SET', 'code:{x}', 'v'], ['GET', 'knowledge:{x}'], ['GETEX', 'session:{x}'], ['HVALS', 'entered:{x}'], ['INCRBY', 'rate:x', '1'], ['EXPIRE', 'rate:x', '2', 'NX'], ['PUBLISH', 'passerelle:x', 'y'], ['CLUSTER', 'SLOTS'], ['INFO']]
   for (const command of allowed) t.equal(await asked(...command), 'OK', command.join(' '))
   const forbidden = [
     ['KEYS', '*'], ['SCAN', '0'], ['DEL', 'code:{x}'], ['UNLINK', 'code:{x}'], ['FLUSHALL'], ['CONFIG', 'GET', '*'], ['CONFIG', 'SET', 'maxmemory', '1'], ['EVAL', 'return 1', '0'], ['MONITOR'], ['ACL', 'LIST'],
     ['CLUSTER', 'RESET'], ['CLUSTER', 'FAILOVER'], ['CLIENT', 'LIST'], ['CLIENT', 'KILL', 'ID', '1'], ['DEBUG', 'SLEEP', '1'], ['SHUTDOWN'], ['RENAME', 'code:{x}', 'code:{y}'], ['DUMP', 'code:{x}'], ['REPLICAOF', 'NO', 'ONE'],
-    ['SET', 'other:{x}', 'v'], ['GET', 'other'], ['HVALS', 'x:entered:{x}'], ['PUBLISH', 'other', 'y'], ['SUBSCRIBE', 'other']
+    ['SET', 'other:{x}', 'v'], ['INCRBY', 'other', '1'], ['GET', 'other'], ['HVALS', 'x:entered:{x}'], ['PUBLISH', 'other', 'y'], ['SUBSCRIBE', 'other']
   ]
   for (const command of forbidden) t.not(await asked(...command), 'OK', command.join(' '))
 

@@ -1,0 +1,72 @@
+import rateLimit from '@fastify/rate-limit'
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { dailyNames } from '../src/adapters/daily-names.ts'
+import { rateCounts } from '../src/adapters/rate-counts.ts'
+import { networkOf, withinNetworks } from '../src/protocol/network.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** a login under way that this request brought, looked for where its address is over its limit; '' for none */
+    passingLogin: string
+    /** Counts wrong credentials for a client; whether there were too many of them from this address. Right ones are never asked about. */
+    isGuessing (): Promise<boolean>
+  }
+}
+
+/** Requests a second that a login under way may make from an address that is over its limit: its cookie is no pass for a flood. */
+const mostOfOneLogin = 20
+
+/**
+ * Who comes too often, by address: citizens behind one address are many, so limits are generous, and who has a login under way passes. No client is ever refused since others spoke in its
+ * name: wrong credentials count by address and client, and only further wrong ones are refused for it.
+ */
+export default fp(async app => {
+  const { tls, settings: { issuer, environment, trusted_proxies, rate_limits: { address_per_second, wrong_credentials_per_minute, exempt_networks } } } = app.configuration
+  // without TLS of ours there is a proxy before us: where its word is not believed, everybody has its address
+  const knowsAddresses = tls !== undefined || trusted_proxies.length > 0 || environment === 'development'
+  if (!knowsAddresses) app.log.warn('addresses are not limited: trusted_proxies names no proxy, and so everybody has the address of whatever stands before us')
+  const isExempt = withinNetworks(exempt_networks)
+  const figures = app.watchRates()
+  const common = { now: app.now, onFailure: figures.storeFailed, onFull: figures.uncounted }
+  const count = rateCounts({ ...common, board: app.noticeboard, nameOf: dailyNames({ issuer, keys: () => app.configuration.keys.sealing, now: app.now }) })
+  const told = rateCounts({ ...common, board: { tally: async () => 0 }, nameOf: name => name })
+
+  const store = {
+    incr (name: string, answer: (error: Error | null, result?: { current: number, ttl: number }) => void, windowMs: number, limit: number) {
+      count(name, { limit, seconds: windowMs / 1000 }).then(current => answer(null, { current, ttl: windowMs }), answer)
+    },
+    child: () => store
+  }
+  await app.register(rateLimit, { global: false, store: function () { return store } as never })
+
+  const address = ({ ip }: FastifyRequest) => networkOf(ip) ?? ''
+  const isUncounted = (request: FastifyRequest) => !knowsAddresses || isExempt(request.ip) || address(request) === ''
+  const limitOf = (max: number, timeWindow: number, nameOf: (request: FastifyRequest) => string) => {
+    const look = app.createRateLimit({ max, timeWindow, keyGenerator: nameOf, allowList: isUncounted })
+    return async (request: FastifyRequest) => {
+      const found = await look(request)
+      return !found.isAllowed && found.isExceeded
+    }
+  }
+  const isTooMuchOfAddress = limitOf(address_per_second, 1000, request => `address ${address(request)}`)
+  const isTooMuchOfLogin = limitOf(mostOfOneLogin, 1000, request => `login ${request.passingLogin}`)
+  const isTooMuchOfClient = limitOf(wrong_credentials_per_minute, 60_000, request => `client ${request.claimedClient} ${address(request)}`)
+
+  app.decorateRequest('passingLogin', '')
+  app.addHook('onRequest', async (request, reply) => {
+    if (!await isTooMuchOfAddress(request)) return
+    request.passingLogin = request.liveLogin()
+    if (request.passingLogin !== '' && !await isTooMuchOfLogin(request)) return
+    figures.limited('address')
+    // one event for each address and second, not one for each request
+    if (await told(address(request), { limit: Infinity, seconds: 1 }) === 1) request.event('rate_limited', { client_id: 'unknown', outcome: 'refused' })
+    return reply.turnAway('rate_limited')
+  })
+
+  app.decorateRequest('isGuessing', async function () {
+    if (this.claimedClient === '' || !await isTooMuchOfClient(this)) return false
+    figures.limited('credentials')
+    return true
+  })
+}, { name: 'rate-limit', dependencies: ['metrics', 'events', 'store', 'signer', 'browser', 'clients', 'turn-away'] })

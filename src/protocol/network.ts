@@ -1,0 +1,35 @@
+import { BlockList, isIP } from 'node:net'
+
+/** What is counted as one: an IPv4 address, also where it is written as IPv6 (RFC 4291 §2.5.5.2), or the /64 of an IPv6 address, which is one household; undefined for what is no address. */
+export function networkOf (address: string): string | undefined {
+  const family = isIP(address)
+  if (family !== 6) return family === 4 ? address : undefined
+  const text = new URL(`http://[${withoutZone(address)}]`).hostname.slice(1, -1)  // in the one spelling that there is (RFC 5952)
+  const [, high, low] = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(text) ?? []
+  if (high !== undefined) return [high, low!].flatMap(group => { const bits = parseInt(group, 16); return [bits >> 8, bits & 255] }).join('.')
+  const [head = [], tail = []] = text.split('::').map(part => part === '' ? [] : part.split(':'))
+  return [...head, ...Array<string>(8 - head.length - tail.length).fill('0'), ...tail].slice(0, 4).join(':')
+}
+
+const withoutZone = (address: string) => address.split('%', 1)[0]!
+
+/** Whether an address is in one of these networks, each an address or a prefix of it (`10.0.0.0/8`). @throws {Error} where one is none */
+export function withinNetworks (networks: readonly string[]) {
+  const list = new BlockList()
+  for (const network of networks) {
+    const [, address = '', prefix] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(network) ?? []
+    const family = isIP(address)
+    if (family === 0 || address.includes('%')) throw new Error(`${network} is no network`)
+    list.addSubnet(address, Number(prefix ?? (family === 4 ? 32 : 128)), `ipv${family as 4 | 6}`)
+  }
+  return (address: string) => {
+    const family = isIP(address)
+    return family !== 0 && list.check(withoutZone(address), `ipv${family as 4 | 6}`)
+  }
+}
+
+/** Whether a text is a network. */
+export function isNetwork (text: string) {
+  try { withinNetworks([text]) } catch { return false }
+  return true
+}
