@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { loadGauge, ranks, type Rank } from '../src/adapters/load-gauge.ts'
+import { loadGauge, type Rank } from '../src/adapters/load-gauge.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -32,6 +32,9 @@ const rankOf: Readonly<Record<string, Rank>> = {
   '.well-known': 'ending'
 }
 
+/** Without anybody sent away for so long it is over. */
+const quietMs = 2000
+
 /** What only a browser with a login has to do with: without its cookie nothing is lost. */
 const ofLogins = new Set(['choose', 'login', 'callback', 'consent', 'leave'])
 
@@ -40,7 +43,6 @@ export default fp(async app => {
   const { base, settings: { load } } = app.configuration
   const gauge = loadGauge({ delayMs: load.delay_ms, inFlight: load.requests_in_flight })
   const figures = app.watchLoad({ inFlight: () => gauge.inFlight, delaySeconds: () => gauge.delaySeconds, pressure: () => gauge.pressure })
-  let isShedding = false
 
   function rank (request: FastifyRequest): Rank {
     const { url } = request
@@ -55,7 +57,7 @@ export default fp(async app => {
     const own = rank(request)
     if (!gauge.isTooMuchFor(own)) return
     figures.shed(own)
-    tell(true)
+    tell()
     return reply.turnAway('overloaded')
   })
 
@@ -71,20 +73,25 @@ export default fp(async app => {
     gauge.went()
   })
 
-  /** One line when it begins, one when it is over. */
-  function tell (shedding: boolean) {
-    if (shedding === isShedding) return
-    isShedding = shedding
-    app.log.warn({ delayMs: Math.round(gauge.delaySeconds * 1000), inFlight: gauge.inFlight }, shedding ? 'too much to do: requests are sent away' : 'no longer too much to do')
-    if (shedding) lookAgain()
-  }
-  function lookAgain () {
-    setTimeout(() => {
-      if (ranks.some(name => gauge.isTooMuchFor(name)) || gauge.pressure > 0) lookAgain()
-      else tell(false)
+  /** One line when it begins, one when nobody has been sent away for a while. */
+  let lastShed = 0
+  let watching: NodeJS.Timeout | undefined
+  function tell () {
+    lastShed = performance.now()
+    if (watching !== undefined) return
+    app.log.warn(seen(), 'too much to do: requests are sent away')
+    watching = setInterval(() => {
+      if (performance.now() - lastShed < quietMs) return
+      clearInterval(watching)
+      watching = undefined
+      app.log.warn(seen(), 'no longer too much to do')
     }, 1000).unref()
   }
+  const seen = () => ({ delayMs: Math.round(gauge.delaySeconds * 1000), inFlight: gauge.inFlight })
 
   app.addHook('onListen', async () => gauge.start())
-  app.addHook('onClose', async () => gauge.stop())
+  app.addHook('onClose', async () => {
+    gauge.stop()
+    clearInterval(watching)
+  })
 }, { name: 'load-shedding', dependencies: ['metrics', 'browser', 'turn-away'] })

@@ -271,6 +271,72 @@ t.test('in Chromium, when providers are not what they should be', async t => {
   })
 })
 
+t.test('in Chromium, when there is too much to do', async t => {
+  const certificate = await makeCertificate(hostNames(secureSuffix))
+  const { issuer, world } = await startGateway(t, { tls: certificate, overrides: { settings: { load: { requests_in_flight: 1 } } } })
+  const browser = await startChromium(t, { suffix: secureSuffix, spki: certificate.spki })
+  const login = `${world.services['taxes']!.url}/login`
+  const newPage = async (options = {}) => {
+    const context = await browser.newContext({ viewport: { width: 360, height: 740 }, ...options })
+    context.setDefaultTimeout(15_000)
+    t.teardown(() => context.close())
+    const complaints: string[] = []
+    context.on('console', message => { if (message.type() === 'error' && !/503/.test(message.text())) complaints.push(message.text()) })
+    return { page: await context.newPage(), complaints }
+  }
+
+  // somebody comes back from a provider that does not answer
+  const { tresorine } = world.providers
+  const first = await newPage()
+  await first.page.goto(login)
+  await first.page.click('#idp-tresorine')
+  await first.page.fill('#username', 'marion')
+  await first.page.fill('#password', 'tournesol')
+  const held = new Promise<() => void>(resolve => {
+    tresorine!.intercept = (request, response) => {
+      if (!request.url!.endsWith(String(tresorine!.endpoints['token_endpoint']).replace(tresorine!.url, ''))) return false
+      tresorine!.intercept = undefined
+      resolve(() => { tresorine!.server.emit('request', request, response) })
+      return true
+    }
+  })
+  const clicked = first.page.click('#sign-in', { noWaitAfter: true })
+  const release = await held
+
+  const waiting = await Promise.all((['fr', 'en'] as const).map(async locale => {
+    const { page, complaints } = await newPage({ javaScriptEnabled: false, locale })
+    const answer = await page.goto(login)
+    return { page, complaints, locale, status: answer!.status(), address: page.url() }
+  }))
+  for (const { page, locale, status, address } of waiting) {
+    const { heading, byItself } = messages[locale].busy
+    t.equal(status, 503)
+    t.equal(new URL(address).pathname, '/authorize')
+    t.equal(plain((await page.textContent('h1'))!), plain(heading))
+    t.equal(plain((await page.textContent('#by-itself'))!), plain(byItself))
+    t.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 360, 'a small screen is wide enough')
+    t.ok((await page.locator('#retry').boundingBox())!.height >= 44, 'the link can be hit')
+  }
+  const [{ page }] = waiting as [typeof waiting[number]]
+  await page.click('#retry')
+  t.equal(page.url(), waiting[0]!.address, 'whoever does not wait asks for the same')
+  t.ok(await page.isVisible('#by-itself'))
+
+  release()
+  await clicked
+  await first.page.waitForSelector('#continue')
+  for (const { page, complaints, address } of waiting) {
+    await page.waitForSelector('#idp-vitalys', { timeout: 40_000 })
+    t.equal(page.url(), address, 'it came back by itself, without JavaScript, with the whole request')
+    await page.goBack()
+    t.not(page.url(), address, 'and left nothing to click through on the way back')
+    await page.goForward()
+    await page.click('#idp-vitalys')
+    await comeIn(page)
+    t.same(complaints, [], 'no page broke its own policy')
+  }
+})
+
 const plain = (words: string) => words.replace(/\s+/g, ' ').trim()
 
 /** What Chromium tells assistive technology: every element that is not ignored, by its role and name. */

@@ -36,7 +36,7 @@ async function desk (t: Test, { provider: options = {}, registration = {}, cold 
   const write = (file: string, tree: object) => writeFileSync(join(directory, file), stringify(tree))
   writeFileSync(join(directory, 'secrets', 'post'), provider.client_secret)
   writeFileSync(join(directory, 'secrets', 'town'), 'the secret of the town hall')
-  write('passerelle.yaml', { issuer, environment: 'development', keys: 'keys', listen: { host: '127.0.0.1', port }, operations: { host: '127.0.0.1', port: 0 } })
+  write('passerelle.yaml', { issuer, environment: 'development', keys: 'keys', listen: { host: '127.0.0.1', port }, operations: { host: '127.0.0.1', port: 0 }, load: { delay_ms: 5000 } })
   write('clients/town.yaml', { client_id: 'town', name: 'Town hall', redirect_uris: [back], scopes: ['openid', 'identite_pivot', 'address'], client_secrets: [{ file: 'secrets/town' }], require_pkce: false })
   write('identity-providers/post.yaml', {
     id: 'post',

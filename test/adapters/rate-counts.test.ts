@@ -8,7 +8,7 @@ function replica (options: Partial<RateCountsOptions> = {}) {
   const seen = { failed: 0, full: 0 }
   let others: number | undefined = 0
   const count = rateCounts({
-    board: { async tally (name, more, seconds) { asked.push([name, more, seconds]); return others === undefined ? undefined : others += more } },
+    board: { async tally (name, more, seconds) { asked.push([name, more, seconds]); if (others !== undefined) others += more; return others } },
     nameOf: text => text,
     now: () => clock.now,
     onFailure: () => { seen.failed++ },

@@ -191,9 +191,8 @@ t.test('while the event loop is late new logins are sent away, the longer the mo
 
   block(1000)
   await pause(100)
-  t.ok(await pressure() < 1, 'one pause is not a load')
+  t.equal(await pressure(), 0, 'one pause is not a load')
   t.equal(await goOn(), 200)
-  await until('it is over', 10_000, async () => await pressure() === 0)
   t.equal(await status(authorize()), 200)
 
   const blocking = setInterval(block, 1, 150)
@@ -220,7 +219,7 @@ t.test('a crowd that comes within one turn of the event loop is cut short there 
   await gateway.app.listen({ host: '127.0.0.1', port: 0 })
   t.equal((await gateway.browser().get(authorize())).status, 200)
   await pause(50)
-  const crowd = Array.from({ length: 20 }, async () => { block(10); return gateway.browser().get(authorize()) })
+  const crowd = Array.from({ length: 40 }, async () => { block(10); return gateway.browser().get(authorize()) })
   const answers = await Promise.all(crowd)
   t.ok(answers.some(({ status }) => status === 503), 'the last of them')
   await pause(50)

@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { buildApp, type Ports } from '../../src/app.ts'
 import { loadConfiguration } from '../../src/config/load.ts'
 import { makeNextKeys } from '../../src/keys.ts'
-import type { Overrides } from '../world/configuration.ts'
+import { merge, type Overrides } from '../world/configuration.ts'
 import { freePort } from '../world/free-port.ts'
 import { createLookup } from '../world/lookup.ts'
 import { startWorld, type World } from '../world/world.ts'
@@ -48,7 +48,8 @@ export async function startGateway (t: Teardown, { overrides = {}, path = '', tl
   const world = await startWorld({ issuer, ...(tls === undefined ? {} : { tls, ca: tls.cert, suffix: secureSuffix }) })
   t.teardown(() => world.stop())
   const directory = temporaryDirectory(t)
-  await world.writeConfiguration(directory, overrides)
+  // one event loop is the gateway's, the world's and the test's: it says nothing of the gateway's load
+  await world.writeConfiguration(directory, { ...overrides, settings: merge({ load: { delay_ms: 5000 } }, overrides.settings ?? {}) })
   makeNextKeys(join(directory, 'keys'))
   const log: string[] = []
   const app = await buildApp(loadConfiguration(directory), {
