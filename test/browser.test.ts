@@ -273,7 +273,7 @@ t.test('in Chromium, when providers are not what they should be', async t => {
 
 t.test('in Chromium, when there is too much to do', async t => {
   const certificate = await makeCertificate(hostNames(secureSuffix))
-  const { issuer, world } = await startGateway(t, { tls: certificate, overrides: { settings: { load: { requests_in_flight: 1 } } } })
+  const { world } = await startGateway(t, { tls: certificate, overrides: { settings: { load: { requests_in_flight: 1 } } } })
   const browser = await startChromium(t, { suffix: secureSuffix, spki: certificate.spki })
   const login = `${world.services['taxes']!.url}/login`
   const newPage = async (options = {}) => {
