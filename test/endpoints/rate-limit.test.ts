@@ -53,13 +53,19 @@ t.test('a citizen gets the page that comes back by itself, a client JSON; the on
 t.test('an address is what a trusted proxy says: what anybody else writes there counts for nothing', async t => {
   const trusting = await gatewayWith(t)
   let count = 0
-  while (await come(trusting, `198.51.100.${count}, 203.0.113.5`) === 200) count++
+  while (count < isUnlimited && await come(trusting, `198.51.100.${count}, 203.0.113.5`) === 200) count++
   t.equal(count, most, 'what stands before the address that the proxy saw')
-  const alone = await gatewayWith(t, { exempt_networks: [] }, { settings: { trusted_proxies: [] } })
+  const alone = await gatewayWith(t, { exempt_networks: [] }, { settings: { trusted_proxies: ['192.0.2.1'] } })
   count = 0
-  while (await come(alone, `198.51.100.${count}`) === 200) count++
-  t.equal(count, most, 'without trusted proxies')
+  while (count < isUnlimited && await come(alone, `198.51.100.${count}`) === 200) count++
+  t.equal(count, most, 'by whoever is no trusted proxy')
   t.equal(await answered(trusting, 'unknown'), isUnlimited, 'what is no address is nobody\'s: all who are behind such a proxy are not one')
+})
+
+t.test('where everybody has the address of a proxy that nobody named, nobody is limited, and the log says so', async t => {
+  const gateway = await gatewayWith(t, { exempt_networks: [] }, { settings: { trusted_proxies: [] } })
+  t.equal(await answered(gateway, '203.0.113.5'), isUnlimited)
+  t.match(gateway.log.join(''), /trusted_proxies names no proxy/)
 })
 
 t.test('an address is one however it is written, and an IPv6 address stands for its /64', async t => {
