@@ -200,6 +200,7 @@ t.test('what a request missed is told long after that request has waited its tim
   })
   records.away = undefined
   await until('it was told', backMs, async () => await records.usedBy(code) !== undefined)
+  t.match(await records.usedBy(code), { client_id: grant.client_id })
 })
 
 t.test('a token that was ended here is no good here at once, and elsewhere as soon as the store knows', { buffered: true }, async t => {

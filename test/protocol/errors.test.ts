@@ -64,15 +64,15 @@ t.test('every failure is answered with a status of an error, the one its error c
     invalid_grant: status => status === 400,
     invalid_scope: status => status === 400,
     unsupported_grant_type: status => status === 400,
-    temporarily_unavailable: status => status === 503,
+    temporarily_unavailable: status => status === 503 || status === 429,  // RFC 6585 §4
     server_error: status => status >= 500
   }
   const wrong = rows.filter(([, { error, status }]) => !(statuses[error] ?? (status => status >= 400 && status < 500))(status))
   t.strictSame(wrong.map(([failure, { error, status }]) => `${failure} ${error} ${status}`), [])
 })
 
-t.test('a 503 is never told as a fault of the request, nor the other way round', async t => {
-  t.strictSame(rows.filter(([, { error, status }]) => (status === 503) !== (error === 'temporarily_unavailable')).map(([failure]) => failure), [])
+t.test('a 503, or a 429, is never told as a fault of the request, nor the other way round', async t => {
+  t.strictSame(rows.filter(([, { error, status }]) => (status === 503 || status === 429) !== (error === 'temporarily_unavailable')).map(([failure]) => failure), [])
 })
 
 t.test('the first letter of a citizen code says on whose side a failure lies', async t => {
