@@ -11,6 +11,7 @@ import { grantOf, type Grant } from '../src/protocol/grant.ts'
 import type { Identification } from '../src/protocol/identification.ts'
 import { withParameters } from '../src/protocol/redirect.ts'
 import { life, limit, type Login } from '../src/records.ts'
+import type { IfAway } from '../src/ports.ts'
 import type { ReturnAddress } from './browser.ts'
 import { patienceMs, unlessAway } from './store.ts'
 
@@ -77,13 +78,18 @@ export default fp(async app => {
     const before = found?.session
     const sid = identification.sid ?? (before?.person === identification.person ? before.sid : newHandle(site))
 
-    const [code, handle] = await Promise.all([
+    // authenticated anew: a new handle, whatever becomes of the old one; without a session the next service asks the provider again
+    const putSession = async (ifAway: IfAway) => identification.sid === undefined
+      ? unlessAway(app.store.put('session', { ...identification, sid, client_id, exp: app.now() + life_seconds }, idle_seconds, { ifAway }), undefined)
+      : undefined
+    const [code, soon] = await Promise.all([
       putCode(login.request, { ...grant, login: login.id, sid, issuedAt: app.now() }, code_seconds, degradable),
-      // authenticated anew: a new handle, whatever becomes of the old one; without a session the next service asks the provider again
-      identification.sid === undefined ? unlessAway(app.store.put('session', { ...identification, sid, client_id, exp: app.now() + life_seconds }, idle_seconds, { ifAway: 'give up' }), undefined) : undefined,
+      putSession('give up'),
       before === undefined ? undefined : noted(app.store.end({ session: this.request.sessionHandle() }, idle_seconds)),
       noted(app.store.enter(sid, { client_id, at: app.now(), claims: [...claimsSent(login.request)] }, life_seconds))
     ])
+    // where the code was kept the session can be, too: without it no logout would reach the code's token
+    const handle = soon ?? (isSealedHandle(code) ? undefined : await putSession('wait'))
     // a former session in this browser may be another person's
     if (handle !== undefined && !isSealedHandle(code)) this.keepSession(handle)
     else if (identification.sid === undefined) this.forgetSession()

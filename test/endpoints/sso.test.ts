@@ -1,5 +1,6 @@
 import { decodeJwt } from 'jose'
 import t, { type Test } from 'tap'
+import { OAuthError } from '../../src/protocol/errors.ts'
 import { base, neighbour, testApp, type Browser, type Page, type TestApp } from '../support/test-app.ts'
 
 const outcomeOf = ({ status, location, query }: Page) =>
@@ -278,4 +279,21 @@ t.test('id_token_hint names who has to be logged in: nobody else will do (OpenID
   t.equal(await next(browser, 'agency', { prompt: 'none', id_token_hint: mine }), 'login_required', 'somebody else is')
   const way = await browser.toConsent('agency', { changes: { id_token_hint: mine } })
   t.equal((await browser.agree(way.page)).query.get('error'), 'login_required', 'somebody else comes back')
+})
+
+t.test('where a code was kept its session is kept too, though it was not at once: without it no logout would reach the token', async t => {
+  const gateway = await testApp(t)
+  const { put } = gateway.store
+  const asked: unknown[] = []
+  gateway.store.put = async (kind, record, seconds, options) => {
+    if (kind !== 'session') return put(kind, record, seconds, options)
+    asked.push(options?.ifAway)
+    if (options?.ifAway === 'give up') throw new OAuthError('store_unavailable', 'the primaries had not been answering')
+    return put(kind, record, seconds, options)
+  }
+  const browser = gateway.browser()
+  const { claims: { sid } } = await tokensOf(gateway, browser, 'agency')
+  t.strictSame(asked, ['give up', 'wait'])
+  t.ok(sid)
+  t.equal(await next(browser, 'mobile'), 'consent', 'the session lets the citizen in')
 })
