@@ -1,21 +1,33 @@
 import { writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { until } from '../support/redis.ts'
 import { end, launch, runs } from './processes.ts'
 
 /** A replica as the load balancer sees it. */
 interface Server { name: string, port: number, operationsPort: number }
 
+/** What the load balancer says of a replica. */
+export interface Standing { replica: string, isUp: boolean, /** connections that it tried again, here or at another */ retries: number }
+
+export interface Balancer {
+  standing (): Promise<Standing[]>
+  stop (): Promise<void>
+}
+
 /**
  * HAProxy before the replicas: no stickiness, probes on /readyz. Each request goes to any replica by chance: where so few logins take turns in round robin, every
- * citizen's second request goes where the first did not. What is tried again is a connection that failed before any byte was answered, and nothing else. It names
- * the replica that answered in `x-replica`.
+ * citizen's second request goes where the first did not. What is tried again is a connection that failed before any byte was sent, with `retriesGets` a GET too that was
+ * not answered, and nothing else. It names the replica that answered in `x-replica`.
  */
-export async function startBalancer ({ directory, port, servers }: { directory: string, port: number, servers: readonly Server[] }) {
+export async function startBalancer ({ directory, port, servers, retriesGets }: { directory: string, port: number, servers: readonly Server[], retriesGets: boolean }): Promise<Balancer> {
   const file = join(directory, 'haproxy.cfg')
+  const socket = join(directory, 'haproxy')
   writeFileSync(file, `
 global
   maxconn 8192
+  stats socket ${socket}
 
 defaults
   mode http
@@ -24,7 +36,7 @@ defaults
   timeout server 60s
   timeout http-keep-alive 60s
   retries 3
-  retry-on conn-failure
+  retry-on conn-failure${retriesGets ? ' empty-response' : ''}
   option redispatch 1
 ${[502, 503, 504].map(status => `  http-error status ${status} content-type text/plain string "no replica answered" hdr retry-after 1`).join('\n')}
 
@@ -36,6 +48,7 @@ backend replicas
   balance random(1)
   option forwardfor
   option httpchk GET /readyz
+${retriesGets ? '  http-request disable-l7-retry unless METH_GET' : ''}
   http-response set-header x-replica %s
 ${servers.map(server => `  server ${server.name} 127.0.0.1:${server.port} check port ${server.operationsPort} inter 500ms fall 2 rise 1`).join('\n')}
 `)
@@ -44,5 +57,15 @@ ${servers.map(server => `  server ${server.name} 127.0.0.1:${server.port} check 
     if (!runs(balancer)) throw new Error(`haproxy ended: ${balancer.complaints.join('\n')}`)
     return fetch(`http://127.0.0.1:${port}/livez`).then(({ headers }) => headers.has('x-replica'), () => false)
   })
-  return { stop: () => end(balancer) }
+  return {
+    async standing () {
+      const asked = connect(socket)
+      asked.end('show stat -1 4 -1\n')                                  // servers only
+      const [heads = '', ...rows] = (await text(asked)).trim().split('\n')
+      const names = heads.slice(2).split(',')
+      return rows.map(row => row.split(',')).map(values => Object.fromEntries(names.map((name, i) => [name, values[i]!])))
+        .map(({ svname, status, wretr }) => ({ replica: svname!, isUp: status!.startsWith('UP'), retries: Number(wretr) }))
+    },
+    stop: () => end(balancer)
+  }
 }

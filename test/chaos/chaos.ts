@@ -1,21 +1,22 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { availableParallelism, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
-import type { Result } from './fault.ts'
+import { isDeepStrictEqual, parseArgs } from 'node:util'
+import { untimed, type Result } from './fault.ts'
 import { faults } from './faults/faults.ts'
 import { reportOf, summarize } from './report.ts'
-import { startStage, type Stage } from './stage.ts'
+import { quick, startStage, type Stage, type StageOptions } from './stage.ts'
 
 // npm run chaos -- F10 F12: what the gateway does when others fail, measured under load, in real processes on this machine.
 
-const usage = `npm run chaos -- [FAULT …] [--rate logins a second] [--seconds length of a fault] [--passes times] [--variants name,name] [--json FILE]
+const usage = `npm run chaos -- [FAULT …] [--short] [--rate logins a second] [--seconds length of a fault] [--runs times] [--variants name,name] [--previous DIR] [--json FILE]
 ${Object.entries(faults).map(([number, { about, variants }]) => `  ${number}  ${about}: ${variants.join(', ')}`).join('\n')}`
 
 const { values, positionals } = readArguments()
 const numbers = positionals.length > 0 ? positionals : Object.keys(faults)
+const { short, previous } = values
 const variants = values.variants?.split(',')
-const [rate, seconds, passes] = [values.rate, values.seconds, values.passes].map(Number) as [number, number, number]
+const [rate, seconds, passes] = [values.rate ?? (short ? '10' : '20'), values.seconds ?? (short ? '5' : '30'), values.runs ?? values.passes ?? '1'].map(Number) as [number, number, number]
 const known = numbers.flatMap(number => faults[number]?.variants ?? [])
 const isUnderstood = numbers.every(number => faults[number] !== undefined) && [rate, seconds, passes].every(value => value > 0) && (variants ?? []).every(variant => known.includes(variant))
 if (!isUnderstood || values.help) {
@@ -24,12 +25,15 @@ if (!isUnderstood || values.help) {
 }
 
 let stage: Promise<Stage> | undefined
+let stageOptions: StageOptions | undefined
 const stop = async () => (await stage?.catch(() => undefined))?.stop()
 const say = (line: string) => console.error(`${new Date().toISOString().slice(11, 19)} ${line}`)
-const newStage = async () => {
+const newStage = async (options: StageOptions = {}) => {
+  if (short && stage !== undefined && isDeepStrictEqual(options, stageOptions)) return stage
   await stop()
-  say('a new stage: Redis Cluster 3+3, two replicas behind HAProxy, three identity providers')
-  stage = startStage()
+  say(`a new stage: Redis Cluster 3+3, ${options.replicas ?? 2} replicas behind HAProxy, three identity providers`)
+  stage = startStage({ ...(short ? quick : {}), ...options })
+  stageOptions = options
   return stage
 }
 let isStopping = false
@@ -43,21 +47,26 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 
 const results: Result[] = []
-const conditions = { rate, seconds, passes, node: process.version, cores: availableParallelism(), loadBefore: loadavg()[0], at: new Date().toISOString() }
+const began = performance.now()
+const conditions = { short, rate, seconds, passes, node: process.version, cores: availableParallelism(), loadBefore: loadavg()[0], at: new Date().toISOString() }
 try {
   for (let pass = 1; pass <= passes; pass++) {
     if (passes > 1) say(`pass ${pass} of ${passes}`)
-    for (const number of numbers) results.push(...await faults[number]!.run({ rate, seconds, variants, newStage, say }))
+    for (const number of numbers) {
+      const { short: few, variants: [first], run } = faults[number]!
+      results.push(...await run({ rate, seconds, short, variants: variants ?? (short ? few ?? [first!] : undefined), previous, newStage, say }))
+    }
   }
 } finally {
   await stop()
 }
 
-const summaries = summarize(results)
+const summaries = summarize(short ? results.map(untimed) : results)
 const file = values.json ?? join(mkdtempSync(join(tmpdir(), 'passerelle-chaos-report-')), 'chaos.json')
-writeFileSync(file, JSON.stringify({ conditions, summaries, results }, null, 2))
+const minutes = Math.round((performance.now() - began) / 6000) / 10
+writeFileSync(file, JSON.stringify({ conditions: { ...conditions, minutes }, summaries, results }, null, 2))
 
-console.log(`${rate} logins a second over three providers, each fault for ${seconds} s, which is scaled: a real one lasts longer; ${conditions.cores} cores, load ${conditions.loadBefore!.toFixed(1)} before; ${passes === 1 ? 'one pass' : `${passes} passes: minimum / median / maximum`}\n`)
+console.log(`${rate} logins a second over three providers, each fault for ${seconds} s, which is scaled: a real one lasts longer; ${short ? 'the short form: figures of time are not looked at; ' : ''}${minutes} minutes, ${conditions.cores} cores, load ${conditions.loadBefore!.toFixed(1)} before; ${passes === 1 ? 'one pass' : `${passes} passes: minimum / median / maximum`}\n`)
 console.log(reportOf(summaries, fault => faults[fault]!.about))
 for (const { fault, variant, violations, failed } of results) {
   for (const { invariant, what } of violations.slice(0, 5)) console.log(`${fault} ${variant}: ${invariant} broken: ${what}`)
@@ -71,9 +80,12 @@ function readArguments () {
     return parseArgs({
       allowPositionals: true,
       options: {
-        rate: { type: 'string', default: '20' },
-        seconds: { type: 'string', default: '30' },
-        passes: { type: 'string', default: '1' },
+        short: { type: 'boolean', default: false },
+        rate: { type: 'string' },
+        seconds: { type: 'string' },
+        runs: { type: 'string' },
+        passes: { type: 'string' },
+        previous: { type: 'string' },
         variants: { type: 'string' },
         json: { type: 'string' },
         help: { type: 'boolean', short: 'h', default: false }

@@ -1,3 +1,4 @@
+import { isSealedHandle } from '../../src/adapters/handles.ts'
 import type { Attempt, History, Redemption } from './history.ts'
 
 /** Something that must never be, and what shows that it was. */
@@ -10,15 +11,23 @@ const isTokens = ({ status }: { status: number }) => status === 200
 /** Nobody knows whether the other side did it. */
 const isAmbiguous = ({ status }: { status: number }) => status === 0 || status >= 500
 
-/** I1: a code yields at most one set of tokens, and only to its client. */
-function codesAreSpentOnce ({ attempts, redemptions }: History): Violation[] {
+/** I1: a code yields at most one set of tokens, and only to its client. One that holds its record may yield one at each replica while Redis is away. */
+function codesAreSpentOnce (history: History): Violation[] {
+  const { attempts, redemptions } = history
   const given = redemptions.filter(isTokens)
-  const twice = [...Map.groupBy(given, ({ code }) => code).values()].filter(({ length }) => length > 1)
+  const twice = [...Map.groupBy(given, ({ code }) => code).values()].filter(({ length }) => length > 1).filter(sets => !isOnceEach(history, sets))
   return [
     ...twice.map((redemptions): Violation => ({ invariant: 'I1', what: `one code gave ${redemptions.length} sets of tokens`, evidence: { redemptions } })),
     ...given.filter(({ n, by }) => attempts[n]?.client !== by).map((redemption): Violation => ({ invariant: 'I1', what: 'a code gave tokens to another client', evidence: { redemption, attempt: attempts[redemption.n] } }))
   ]
 }
+
+/** Redemptions beyond the first, of codes that hold their record: each at another replica, while Redis was away. */
+export const redeemedAlone = (history: History) => [...Map.groupBy(history.redemptions.filter(isTokens), ({ code }) => code).values()].filter(sets => sets.length > 1 && isOnceEach(history, sets)).flatMap(([, ...more]) => more)
+
+const isOnceEach = ({ storeAway }: History, sets: readonly Redemption[]) => isSealedHandle(sets[0]!.code) &&
+  new Set(sets.map(({ replica }) => replica)).size === sets.length &&
+  sets.slice(1).every(({ at }) => storeAway.some(({ from, to }) => at >= from && at < to))
 
 /** I2: no response carries another login's `sub` or `nonce`; one citizen has one `sub` at a client, two have two; a name is its own citizen's, a `sid` one login's. */
 function answersAreOnesOwn ({ attempts, redemptions, uses }: History): Violation[] {
@@ -46,17 +55,18 @@ function answersAreOnesOwn ({ attempts, redemptions, uses }: History): Violation
   return violations
 }
 
-/** I3: after an acknowledged logout or revocation nothing succeeds any more. */
+/** I3: after an acknowledged logout or revocation nothing succeeds any more, but a token that holds its record lives out its minute at other replicas. */
 function endsAreFinal ({ uses, endings }: History): Violation[] {
   const ends = Map.groupBy(endings, ({ access_token }) => access_token)
-  return uses.filter(isTokens).flatMap(use => {
+  return uses.filter(isTokens).filter(({ access_token }) => !isSealedHandle(access_token)).flatMap(use => {
     const ending = ends.get(use.access_token)?.find(({ at }) => at <= use.at)
     return ending === undefined ? [] : [{ invariant: 'I3', what: `a token was good after its ${ending.how}`, evidence: { use, ending } } satisfies Violation]
   })
 }
 
-/** I4: nothing is 200 after the same request by the same client was `invalid_grant`. */
+/** I4: nothing is 200 after the same request by the same client was `invalid_grant`, by a code that holds its record at the same replica. */
 function refusalsAreFinal ({ redemptions }: History): Violation[] {
+  const sameness = ({ by, request, code, replica }: Redemption) => `${by} ${request} ${isSealedHandle(code) ? replica : ''}`
   const refusals = new Map<string, Redemption>()
   for (const redemption of redemptions.filter(({ failure }) => failure === 'invalid_grant')) {
     const known = refusals.get(sameness(redemption))
@@ -67,7 +77,6 @@ function refusalsAreFinal ({ redemptions }: History): Violation[] {
     return refusal === undefined || refusal.endedAt > redemption.at ? [] : [{ invariant: 'I4', what: 'a request was granted that had been refused', evidence: { refusal, redemption } } satisfies Violation]
   })
 }
-const sameness = ({ by, request }: Redemption) => `${by} ${request}`
 
 /** I5: every 5xx has Retry-After or an OAuth error. */
 const failuresSayHowToGoOn = ({ requests }: History): Violation[] => requests

@@ -1,13 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
+import { createJar } from '../world/browser.ts'
 import { citizenOf } from '../world/light-provider.ts'
 import type { Attempt, Purpose } from './history.ts'
 import { logIn, type Finished } from './login.ts'
 import type { Scene } from './service.ts'
 
 export interface DriverOptions {
-  /** logins that begin in a second, whatever becomes of earlier ones */
+  /** logins that begin in a second, whatever becomes of earlier ones; 0 for none */
   rate: number
+  /** whether a citizen whose login failed tries once more at once, in the same browser */
+  persists?: boolean
   onFinished?: (finished: Finished) => void
 }
 
@@ -17,7 +20,7 @@ const mostInFlight = 1000
 const citizens = 150
 
 /** An open model of arrivals: logins begin at a fixed rate, as many at each provider and each client, until it is ended. */
-export function startDriver (scene: Scene, { rate, onFinished = () => {} }: DriverOptions) {
+export function startDriver (scene: Scene, { rate, persists = false, onFinished = () => {} }: DriverOptions) {
   const { stage: { providers, clients }, history, clock } = scene
   const figures = { leftOut: 0, mostLateMs: 0 }
   const inFlight = new Set<Promise<void>>()
@@ -33,6 +36,7 @@ export function startDriver (scene: Scene, { rate, onFinished = () => {} }: Driv
   }
 
   async function arrive () {
+    if (rate === 0) return
     for (let n = 0; !over.signal.aborted; n++) {
       const due = beganAt + n * 1000 / rate
       if (due > clock()) await pause(due - clock())
@@ -43,23 +47,41 @@ export function startDriver (scene: Scene, { rate, onFinished = () => {} }: Driv
         figures.leftOut++
         continue
       }
-      const login = logIn(scene, attempt).then(finished => { if (finished !== undefined) onFinished(finished) }).finally(() => { inFlight.delete(login) })
+      const login = visit(attempt).finally(() => { inFlight.delete(login) })
       inFlight.add(login)
     }
+  }
+
+  async function visit (attempt: Attempt) {
+    const jar = createJar()
+    let finished = await logIn(scene, attempt, jar)
+    if (persists && attempt.outcome === 'failed') finished = await logIn(scene, begin({ ...attempt, purpose: 'plain', after: attempt.n }), jar)
+    if (finished !== undefined) onFinished(finished)
   }
   const arriving = arrive()
 
   function attemptAt (n: number) {
     const citizen = `citizen-${n % citizens}`
     const { provider, client } = nextPair()
-    const attempt: Attempt = {
-      n,
+    return begin({
       purpose: purposeAt(n),
       client: client.client_id,
       provider: provider.id,
       citizen,
-      given_name: String(citizenOf(citizen)['given_name']),
+      given_name: String(citizenOf(citizen)['given_name'])
+    })
+  }
+
+  function begin ({ purpose, client, provider, citizen, given_name, after }: Pick<Attempt, 'purpose' | 'client' | 'provider' | 'citizen' | 'given_name' | 'after'>) {
+    const attempt: Attempt = {
+      n: history.attempts.length,
+      purpose,
+      client,
+      provider,
+      citizen,
+      given_name,
       nonce: randomBytes(16).toString('base64url'),
+      ...(after === undefined ? {} : { after }),
       startedAt: clock(),
       notices: [],
       sent: []

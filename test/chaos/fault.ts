@@ -1,8 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { Violation } from './checker.ts'
 import type { Attempt } from './history.ts'
 import { startRun, type Ended } from './run.ts'
-import type { Stage } from './stage.ts'
+import type { Stage, StageOptions } from './stage.ts'
 
 /** How a fault is to be run. */
 export interface Terms {
@@ -12,14 +13,18 @@ export interface Terms {
   seconds: number
   /** the variants that are run; all unless set */
   variants?: readonly string[] | undefined
-  /** Takes the last stage down and sets up a new one. */
-  newStage (): Promise<Stage>
+  /** a few seconds a fault: what is counted must hold, what takes time is not looked at */
+  short: boolean
+  /** the directory of the previous release, where there is one to be tried beside this one */
+  previous?: string | undefined
+  /** Takes the last stage down and sets up a new one; the short form makes do with the last where that is as wanted. */
+  newStage (options?: StageOptions): Promise<Stage>
   /** Tells whoever waits how far it is. */
   say (line: string): void
 }
 
 /** What must be, what was, and whether that will do. */
-export interface Criterion { what: string, measured: string, passed: boolean }
+export interface Criterion { what: string, measured: string, passed: boolean, /** it is about how long something took */ timed?: boolean }
 
 /** What came of one variant of a fault; an absent figure could not be measured. */
 export interface Result {
@@ -37,7 +42,36 @@ export interface Result {
 }
 
 /** One row of the table of faults. */
-export interface Fault { about: string, variants: readonly string[], run (terms: Terms): Promise<Result[]> }
+export interface Fault {
+  about: string
+  variants: readonly string[]
+  /** the variants that the short form runs, the first unless set */
+  short?: readonly string[]
+  run (terms: Terms): Promise<Result[]>
+}
+
+/** A fault that goes from one variant to the next, each on a stage as it wants it and as the one before has left it. */
+export function faultOf <Variant extends { stage?: StageOptions }> (number: string, { about, variants, short, run }: { about: string, variants: Record<string, Variant>, short?: readonly string[], run (stage: Stage, name: string, variant: Variant, terms: Terms): Promise<Result | undefined> }): Fault {
+  return {
+    about,
+    variants: Object.keys(variants),
+    ...(short === undefined ? {} : { short }),
+    async run (terms) {
+      const results: Result[] = []
+      let set: { stage: Stage, as: StageOptions | undefined } | undefined
+      for (const [name, variant] of Object.entries(variants).filter(([name]) => isWanted(terms, name))) {
+        if (set === undefined || !isDeepStrictEqual(set.as, variant.stage)) {
+          set = { stage: await terms.newStage(variant.stage), as: variant.stage }
+          if (!terms.short) await warmUp(set.stage, { rate: terms.rate })
+        }
+        terms.say(`${number} ${name}`)
+        const result = await run(set.stage, name, variant, terms)
+        if (result !== undefined) results.push(result)
+      }
+      return results
+    }
+  }
+}
 
 /** Whether a variant is among those asked for. */
 export const isWanted = ({ variants }: Pick<Terms, 'variants'>, variant: string) => variants === undefined || variants.includes(variant)
@@ -47,7 +81,10 @@ export const none = (what: string, count: number): Criterion => ({ what: `${what
 
 /** A criterion that holds when something came in time. */
 export const within = (what: string, limitSeconds: number, seconds: number | undefined): Criterion =>
-  ({ what: `${what} within ${limitSeconds} s`, measured: seconds === undefined ? 'never' : `${seconds} s`, passed: seconds !== undefined && seconds <= limitSeconds })
+  ({ what: `${what} within ${limitSeconds} s`, measured: seconds === undefined ? 'never' : `${seconds} s`, passed: seconds !== undefined && seconds <= limitSeconds, timed: true })
+
+/** A result in the short form: without the criteria that are about time. */
+export const untimed = (result: Result): Result => ({ ...result, criteria: result.criteria.filter(({ timed }) => timed !== true) })
 
 /** What every run must show, whatever the fault. */
 export const always = ({ violations, lostTokens, leftOut }: Ended): Criterion[] => [

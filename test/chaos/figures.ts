@@ -1,4 +1,4 @@
-import type { Attempt, History, Outcome } from './history.ts'
+import type { Attempt, Call, History, Outcome } from './history.ts'
 
 /** The smallest value that at least this share of all is not above (nearest rank); undefined of none. */
 export function percentile (values: readonly number[], share: number): number | undefined {
@@ -46,6 +46,55 @@ export function figuresOf (history: History, window: Window) {
     p50Ms: percentile(durations, 0.5),
     p99Ms: percentile(durations, 0.99)
   }
+}
+
+/** A login or a request that took longer was not as usual, however busy the machine. */
+const slowMs = 2000
+
+/** The attempts that were under way in this time. */
+export const underWayIn = ({ attempts }: Pick<History, 'attempts'>, { from, to }: Omit<Window, 'providers'>) =>
+  attempts.filter(({ startedAt, endedAt = Infinity }) => endedAt >= from && startedAt < to)
+
+/** What `faults.md` asks of every fault: the logins that were under way when it began and those that began since. */
+export function loginFigures ({ attempts, requests }: History, { from, to }: Omit<Window, 'providers'>) {
+  const touchable = underWayIn({ attempts }, { from, to })
+  const plain = touchable.filter(({ purpose }) => purpose === 'plain')     // the others do more than a login
+  const successes = touchable.filter(isWell).map(({ endedAt }) => endedAt!).filter(at => at >= from && at < to).toSorted((a, b) => a - b)
+  const moments = [from, ...successes, to]
+  return {
+    'logins attempted': touchable.length,
+    failed: failedAmong(touchable).length,
+    'recovered by a click': recoveredIn({ attempts: touchable }).length,
+    'longest gap without a success, s': inSeconds(Math.max(...moments.slice(1).map((at, i) => at - moments[i]!))),
+    'longest login, s': inSeconds(Math.max(0, ...plain.map(({ startedAt, endedAt = to }) => endedAt - startedAt))),
+    'longest request, s': inSeconds(longestRequestMs(requests, from)),
+    'back to normal after, s': backToNormal({ attempts }, from)
+  }
+}
+
+/** Requests of citizens and services at the gateway, by way of the load balancer. */
+const throughBalancer: ReadonlySet<string> = new Set(['authorize', 'choose', 'login', 'callback', 'consent', 'agree', 'back', 'token', 'userinfo'])
+export const isThroughBalancer = ({ step }: Call) => throughBalancer.has(step)
+
+/** The longest that one of them took that was under way at this moment or came later. */
+export const longestRequestMs = (requests: readonly Call[], from: number) => requests.filter(isThroughBalancer).reduce((most, { at, ms }) => at + ms >= from ? Math.max(most, ms) : most, 0)
+
+/** Seconds from a moment on after which no login began any more that failed, had to go another way or took unusually long. */
+export const backToNormal = ({ attempts }: Pick<History, 'attempts'>, from: number) => inSeconds(attempts
+  .filter(({ endedAt = Infinity }) => endedAt >= from)
+  .filter(attempt => !isWell(attempt) || attempt.outcome === 'recovered' || (attempt.purpose === 'plain' && attempt.endedAt! - attempt.startedAt > slowMs))
+  .reduce((last, { startedAt }) => Math.max(last, startedAt - from), 0))!
+
+/** No answer, or one that the load balancer gave in place of a replica. */
+export const isUnanswered = ({ status, replica, failure }: Call) => status === 0 || (status >= 500 && replica === undefined && failure === undefined)
+
+/** Requests by way of the load balancer that came to nothing since a moment. */
+export const resetsSince = ({ requests }: Pick<History, 'requests'>, from: number) => requests.filter(call => call.at + call.ms >= from && isThroughBalancer(call) && isUnanswered(call))
+
+/** Attempts of which a request was at this replica in this time, or may have been, and was not answered. */
+export function inFlightAt ({ requests }: Pick<History, 'requests'>, replica: string, { from, to }: Omit<Window, 'providers'>) {
+  const lost = requests.filter(call => call.at <= to && call.at + call.ms >= from && isUnanswered(call) && (call.replica ?? replica) === replica)
+  return new Set(lost.flatMap(({ n }) => n ?? []))
 }
 
 /** Milliseconds as seconds, with one decimal; an absent value stays absent. */

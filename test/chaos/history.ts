@@ -6,6 +6,8 @@ export interface History {
   uses: Use[]
   endings: Ending[]
   events: TokenEvent[]
+  /** when no Redis answered at all, with the seconds after it in which replicas find out */
+  storeAway: Array<{ from: number, to: number }>
 }
 
 /**
@@ -29,6 +31,8 @@ export interface Attempt {
   /** what userinfo must say */
   given_name: string
   nonce: string
+  /** the attempt before it, which failed in the same browser */
+  after?: number
   startedAt: number
   endedAt?: number
   outcome?: Outcome
@@ -104,4 +108,4 @@ export interface Ending { n: number, access_token: string, how: 'revocation' | '
 export interface TokenEvent { login: string, client_id: string, replica: string }
 
 /** A history in which nothing has happened. */
-export const createHistory = (): History => ({ attempts: [], requests: [], redemptions: [], uses: [], endings: [], events: [] })
+export const createHistory = (): History => ({ attempts: [], requests: [], redemptions: [], uses: [], endings: [], events: [], storeAway: [] })

@@ -11,7 +11,8 @@ const endings = ['revocation', undefined, 'logout', undefined] as const
 
 /**
  * Tries again what was done: a token is revoked, or its session ended, or neither, and then used at every replica; its code is replayed at every replica, by its own
- * client and by another; and in the end its token is used once more. When the load is over every code is replayed again.
+ * client and by another; and in the end its token is used once more. When the load is over every code is replayed again. "Every replica" leaves out those that a fault
+ * has taken away.
  */
 export function startReplayer (scene: Scene) {
   const { stage: { replicas, clients }, history, call } = scene
@@ -19,6 +20,7 @@ export function startReplayer (scene: Scene) {
   const done: Finished[] = []
   const figures = { tried: 0, leftOut: 0, lostTokens: 0 }
   const over = new AbortController()
+  const there = () => replicas.filter(replica => replica.isThere())
   const working = Promise.all(Array.from({ length: workers }, async () => {
     while (!over.signal.aborted || queue.length > 0) {
       const finished = queue.shift()
@@ -42,10 +44,10 @@ export function startReplayer (scene: Scene) {
   }
 
   const useEverywhere = ({ attempt: { n }, service, access_token }: Finished) =>
-    Promise.all(replicas.map(async replica => (await service.ask({ n, access_token, replica })).status))
+    Promise.all(there().map(async replica => (await service.ask({ n, access_token, replica })).status))
 
   async function replayEverywhere ({ attempt: { n, code }, service, verifier, access_token }: Finished) {
-    for (const replica of replicas) {
+    for (const replica of there()) {
       for (const client of clients) {
         const { failure, endedAt } = await createService(scene, client).redeem({ n, code: code!, verifier, redirect_uri: service.redirect_uri, replica })
         // a second use by its own client ends what the first gave (RFC 6749 §4.1.2)

@@ -4,11 +4,13 @@ import { check, type Violation } from './checker.ts'
 import { startDriver } from './driver.ts'
 import { createHistory, type History } from './history.ts'
 import { startReplayer } from './replayer.ts'
+import type { Scene } from './service.ts'
 import type { Stage } from './stage.ts'
 import { startWatch, type Watch } from './watch.ts'
 
 /** Load on a stage, from its first login until it is ended. */
 export interface Run {
+  scene: Scene
   history: History
   watch: Watch
   /** milliseconds since it began */
@@ -24,7 +26,7 @@ export interface Ended { history: History, violations: Violation[], replayed: nu
 const settleMs = 5000
 
 /** Starts logins at this rate, what tries them again, and the watch over every replica. */
-export function startRun (stage: Stage, { rate }: { rate: number }): Run {
+export function startRun (stage: Stage, { rate, persists = false }: { rate: number, persists?: boolean }): Run {
   const history = createHistory()
   const began = performance.now()
   const clock = () => Math.round((performance.now() - began) * 100) / 100
@@ -33,7 +35,7 @@ export function startRun (stage: Stage, { rate }: { rate: number }): Run {
   const eventsBefore = stage.replicas.map(({ events }) => events.length)
   const watch = startWatch(scene)
   const replayer = startReplayer(scene)
-  const driver = startDriver(scene, { rate, onFinished: replayer.add })
+  const driver = startDriver(scene, { rate, persists, onFinished: replayer.add })
 
   const until = async (isTrue: () => boolean | Promise<boolean>, seconds: number) => {
     const end = clock() + seconds * 1000
@@ -46,6 +48,7 @@ export function startRun (stage: Stage, { rate }: { rate: number }): Run {
   const events = () => stage.replicas.flatMap(({ events }, i) => events.slice(eventsBefore[i]))
 
   return {
+    scene,
     history,
     watch,
     clock,

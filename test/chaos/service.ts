@@ -2,7 +2,8 @@ import { createLocalJWKSet, jwtVerify } from 'jose'
 import { createHash } from 'node:crypto'
 import { parsed, type Caller } from './calls.ts'
 import type { Attempt, History } from './history.ts'
-import type { Client, Replica, Stage } from './stage.ts'
+import type { Replica } from './replica.ts'
+import type { Client, Stage } from './stage.ts'
 
 /** Where logins happen, and what writes them down. */
 export interface Scene { stage: Stage, history: History, call: Caller, clock: () => number }
@@ -16,6 +17,9 @@ interface RedeemOptions {
   replica?: Replica
 }
 
+/** Nothing a replica does takes longer; one that is frozen is not waited for. */
+const directPatienceMs = 10_000
+
 export type Service = ReturnType<typeof createService>
 
 /** A client's server: what it asks the gateway, each answer written into the history. */
@@ -23,7 +27,7 @@ export function createService ({ stage: { issuer }, history, call }: Scene, { cl
   const byHeader = method === 'client_secret_basic'
   const headers: Record<string, string> = byHeader ? { authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString('base64')}` } : {}
   const at = (path: string, replica?: Replica) => `${replica?.url ?? issuer}${path}`
-  const named = (replica?: Replica) => replica === undefined ? {} : { replica: replica.name }
+  const named = (replica?: Replica) => replica === undefined ? {} : { replica: replica.name, patienceMs: directPatienceMs }
 
   /** A form by which this client proves itself. */
   const post = (step: string, path: string, fields: Record<string, string>, n: number, replica?: Replica) =>

@@ -2,8 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Scene } from './service.ts'
 import { readObservations, type Observation } from './observations.ts'
 import { readChooser } from './pages.ts'
+import type { Replica } from './replica.ts'
 import { createService } from './service.ts'
-import type { Replica } from './stage.ts'
 
 export type Watch = ReturnType<typeof startWatch>
 

@@ -42,6 +42,8 @@ export interface RedisCluster extends RedisNodes {
   primaryOf (key: string): Promise<number>
   /** Cuts a node of a severable cluster off from every other, which clients do not notice: they reach all of them. */
   sever (i: number): void
+  /** A node of a severable cluster, of which nothing comes back any more and to which nothing comes; only for whoever calls from this address, where one is named. */
+  swallow (i: number, from?: string): void
   mend (): void
 }
 
@@ -139,6 +141,7 @@ export async function startCluster (t: Lifetime, { primaries = 3, replicas = 0, 
       throw new Error('no node of the cluster runs')
     },
     sever (i) { ways!.sever(i) },
+    swallow (i, from) { ways!.swallow(i, from) },
     mend () { ways!.mend() }
   }
 }
@@ -193,6 +196,7 @@ function launcher (t: Lifetime, { host, settings, password, tls, acl, nameOf, wa
               '--port', '0', '--tls-port', String(ownPort), '--tls-replication', 'yes', '--tls-ca-cert-file', file('ca.pem', tls.ca),
               '--tls-cert-file', file('own.pem', tls.certificate.cert), '--tls-key-file', file('own.key', tls.certificate.key), '--tls-auth-clients', tls.asksForCertificates ? 'yes' : 'no'
             ]),
+        '--protected-mode', 'no',                                       // which knows no other loopback address than 127.0.0.1
         '--bind', host, '--dir', folder, '--save', '', '--appendonly', 'no', '--daemonize', 'no',
         ...(isCluster ? ['--cluster-port', String(ownBusPort), ...(tls === undefined ? [] : ['--tls-cluster', 'yes'])] : []),
         ...(nameOf === undefined ? [] : ['--cluster-announce-hostname', nameOf(i), '--cluster-preferred-endpoint-type', 'hostname']),
@@ -340,25 +344,27 @@ export async function startLossyWay (t: Lifetime, url: string) {
   }
 }
 
-/** Ways to the nodes of a cluster and between them. A node is known by the address that it calls from. */
+/** Ways to the nodes of a cluster and between them. Who calls is known by the address that he calls from. */
 function waysBetween (t: Lifetime) {
-  const sockets = new Set<{ near: Socket, from: string, to: number }>()
-  let cut: number | undefined
+  const sockets = new Set<{ near: Socket, far: Socket, from: string, to: number }>()
   const fromOf = (i: number) => `127.0.0.${11 + i}`
-  const isCut = (from: string, to: number) => cut !== undefined && from !== '127.0.0.1' && (to === cut || from === fromOf(cut))
+  const nobody = () => false
+  let isCut: (from: string, to: number) => boolean = nobody
+  const swallowed: Array<typeof isCut> = []
+  const isSwallowed: typeof isCut = (from, to) => swallowed.some(applies => applies(from, to))
 
   const way = async (to: number, port: number) => {
-    const server = createServer(near => {
+    const server = createServer({ pauseOnConnect: true }, near => {
       const from = near.remoteAddress!
       if (isCut(from, to)) { near.destroy(); return }
       const far = connect(port, '127.0.0.1')
-      const entry = { near, from, to }
+      const entry = { near, far, from, to }
       sockets.add(entry)
       for (const socket of [near, far]) {
         socket.on('error', () => {})
         socket.on('close', () => { sockets.delete(entry); near.destroy(); far.destroy() })
       }
-      near.pipe(far).pipe(near)
+      if (!isSwallowed(from, to)) near.pipe(far).pipe(near)
     })
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
@@ -370,10 +376,22 @@ function waysBetween (t: Lifetime) {
   return {
     async lead (i: number, { port, busPort }: { port: number, busPort: number }) { return { port: await way(i, port), busPort: await way(i, busPort), from: fromOf(i) } },
     sever (i: number) {
-      cut = i
+      isCut = (from, to) => from.startsWith('127.0.0.') && from !== '127.0.0.1' && (to === i || from === fromOf(i))
       for (const { near, from, to } of sockets) if (isCut(from, to)) near.destroy()
     },
-    mend () { cut = undefined }
+    swallow (i: number, only?: string) {
+      swallowed.push((from, to) => only === undefined ? to === i || from === fromOf(i) : to === i && from === only)
+      for (const { near, far, from, to } of sockets) {
+        if (!isSwallowed(from, to)) continue
+        near.unpipe(far).pause()
+        far.unpipe(near).pause()
+      }
+    },
+    mend () {
+      for (const { near, from, to } of sockets) if (isSwallowed(from, to)) near.destroy()
+      isCut = nobody
+      swallowed.length = 0
+    }
   }
 }
 type Ways = ReturnType<typeof waysBetween>

@@ -2,7 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { always, isWanted, none, warmUp, type Criterion, type Fault, type Result, type Terms } from '../fault.ts'
 import { attemptsIn, countOutcomes, failedAmong, figuresOf, inSeconds, recoveredIn, whole } from '../figures.ts'
 import { startRun } from '../run.ts'
-import type { Provider, Stage } from '../stage.ts'
+import type { Provider } from '../provider.ts'
+import type { Stage } from '../stage.ts'
 
 const leadMs = 3000
 /** A key that nobody knows costs one fetch in so long, for each replica. */

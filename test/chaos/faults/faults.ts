@@ -1,10 +1,24 @@
 import type { Fault } from '../fault.ts'
+import { rollingReplacement } from './f1.ts'
+import { replicaKilled } from './f2.ts'
+import { replicaFrozen } from './f3.ts'
+import { primaryKilled } from './f4.ts'
+import { primaryFrozen } from './f5.ts'
+import { redisMaintained } from './f6.ts'
+import { clusterGone } from './f7.ts'
 import { providerFails } from './f10.ts'
 import { everyProviderDown } from './f11.ts'
 import { keysChange } from './f12.ts'
 
 /** Every fault that can be run, by its number; one file each. */
 export const faults: Record<string, Fault> = {
+  F1: rollingReplacement,
+  F2: replicaKilled,
+  F3: replicaFrozen,
+  F4: primaryKilled,
+  F5: primaryFrozen,
+  F6: redisMaintained,
+  F7: clusterGone,
   F10: providerFails,
   F11: everyProviderDown,
   F12: keysChange

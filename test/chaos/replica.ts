@@ -1,0 +1,117 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { until } from '../support/redis.ts'
+import { createClock } from './clock.ts'
+import { blockLoop } from './event-loop.ts'
+import type { TokenEvent } from './history.ts'
+import { end, launch, runs, type Launched } from './processes.ts'
+
+/** How a replica is started, where it is not as it was before. */
+export interface StartOptions {
+  /** the directory of the release that it is; this one unless set */
+  release?: string | undefined
+  /** a file that takes its log, which nobody reads then */
+  logTo?: string | undefined
+}
+
+/** How a replica ended that was told to. */
+export interface Exit { code: number | null, signal: NodeJS.Signals | null, ms: number }
+
+/** A process of the gateway. */
+export interface Replica {
+  name: string
+  /** where it answers by itself, past the load balancer */
+  url: string
+  operations: string
+  /** its configuration, which is its own */
+  directory: string
+  /** the address that its calls to Redis come from */
+  address: string
+  /** the sets of tokens that it wrote down */
+  events: TokenEvent[]
+  /** how often it ended without being told to */
+  exits: () => number
+  /** whether it is worth asking: it was started, and neither told to end nor frozen */
+  isThere (): boolean
+  start (options?: StartOptions): Promise<void>
+  stop (signal?: NodeJS.Signals): Promise<Exit | undefined>
+  /** SIGSTOP: connections stay open and nothing answers any more. */
+  freeze (): void
+  thaw (): void
+  /** Keeps its event loop busy for so long. */
+  blockLoop (milliseconds: number): Promise<void>
+  /** Nobody reads its log, until somebody does again. */
+  holdLog (): void
+  takeLog (): void
+  /** Sets its clock so many seconds ahead of ours, or behind. */
+  shiftClock (seconds: number): void
+  /** the sum of a metric over all its labels that match */
+  metric (name: string, labels?: RegExp): Promise<number>
+}
+
+interface ReplicaOptions { name: string, directory: string, port: number, operationsPort: number, inspectorPort: number, address: string, redis: string[] }
+
+const ownRelease = fileURLToPath(new URL('../..', import.meta.url))
+const ownAddress = fileURLToPath(new URL('preloads/own-address.ts', import.meta.url))
+const startMs = 20_000
+/** A drain may last until the last request is answered; longer than this is none. */
+const stopMs = 60_000
+
+/** Describes a replica; `start` makes it one. */
+export function createReplica ({ name, directory, port, operationsPort, inspectorPort, address, redis }: ReplicaOptions): Replica {
+  const operations = `http://127.0.0.1:${operationsPort}`
+  const events: TokenEvent[] = []
+  const clock = createClock(`${directory}-clock`)                     // beside it: what is in it is a configuration
+  let current: Launched | undefined
+  let isFrozen = false
+  let exits = 0
+
+  /** The log holds a line for each request: of the others none is looked at. */
+  const onLine = (line: string) => {
+    if (!line.includes('"event":"token"')) return
+    const { login, client_id } = JSON.parse(line)
+    events.push({ login, client_id, replica: name })
+  }
+  return {
+    name,
+    url: `http://127.0.0.1:${port}`,
+    operations,
+    directory,
+    address,
+    events,
+    exits: () => exits,
+    isThere: () => current !== undefined && runs(current) && !isFrozen,
+    async start ({ release = ownRelease, logTo } = {}) {
+      const launched = launch(process.execPath, [`--inspect-port=127.0.0.1:${inspectorPort}`, '--import', ownAddress, ...clock.args, join(release, 'src/server.ts')], {
+        env: { PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: redis.join(' '), CHAOS_ADDRESS: address, ...clock.env },
+        onLine,
+        outputTo: logTo
+      })
+      current = launched
+      launched.child.once('exit', () => { if (current === launched) exits++ })
+      await until(`replica ${name} is ready`, startMs, async () => {
+        if (!runs(launched)) throw new Error(`replica ${name} ended: ${launched.complaints.join('\n')}`)
+        return fetch(`${operations}/readyz`).then(({ ok }) => ok, () => false)
+      })
+    },
+    async stop (signal) {
+      const launched = current
+      current = undefined
+      isFrozen = false
+      if (launched === undefined) return undefined
+      const began = performance.now()
+      await end(launched, signal, stopMs)
+      return { code: launched.child.exitCode, signal: launched.child.signalCode, ms: Math.round(performance.now() - began) }
+    },
+    freeze () { current!.child.kill('SIGSTOP'); isFrozen = true },
+    thaw () { current!.child.kill('SIGCONT'); isFrozen = false },
+    blockLoop: milliseconds => blockLoop(current!, inspectorPort, milliseconds),
+    holdLog () { current!.holdOutput() },
+    takeLog () { current!.takeOutput() },
+    shiftClock (seconds) { clock.shift(current!, seconds) },
+    async metric (name, labels = /^/) {
+      const text = await fetch(`${operations}/metrics`).then(answer => answer.text())
+      return [...text.matchAll(new RegExp(`^${name}(?:\\{(.*)\\})? (\\S+)$`, 'gm'))].filter(([, own = '']) => labels.test(own)).reduce((sum, [, , value]) => sum + Number(value), 0)
+    }
+  }
+}
