@@ -24,12 +24,20 @@ export function recallingStore ({ store, sealer, onNew, onFailure }: RecallsOpti
   let inForce: Recall[] = []
   let known = new Set<string>()
   let timer: NodeJS.Timeout | undefined
+  let looking: Promise<boolean> | undefined
   let isClosed = false
 
-  /** Whether the store could say. */
-  async function look () {
-    clearTimeout(timer)
-    let couldSay = true
+  /** Looks, once at a time, and again in a second; whether the store could say. */
+  function look () {
+    looking ??= read().finally(() => {
+      looking = undefined
+      clearTimeout(timer)
+      if (!isClosed) timer = setTimeout(look, jittered(everyMs)).unref()
+    })
+    return looking
+  }
+
+  async function read () {
     try {
       const texts = await store.recalls()
       const opened = texts.flatMap(text => {
@@ -39,12 +47,11 @@ export function recallingStore ({ store, sealer, onNew, onFailure }: RecallsOpti
       for (const { text, recall } of opened) if (!known.has(text)) onNew(recall)
       known = new Set(opened.map(({ text }) => text))
       inForce = opened.map(({ recall }) => recall)
+      return true
     } catch (error) {
-      couldSay = false
       onFailure(error)
+      return false
     }
-    if (!isClosed) timer = setTimeout(look, jittered(everyMs)).unref()
-    return couldSay
   }
 
   const isOver = (record: Recallable) => isRecalled(inForce, record)
