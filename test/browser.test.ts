@@ -273,7 +273,13 @@ t.test('in Chromium, when providers are not what they should be', async t => {
 
 t.test('in Chromium, when there is too much to do', async t => {
   const certificate = await makeCertificate(hostNames(secureSuffix))
-  const { world } = await startGateway(t, { tls: certificate, overrides: { settings: { load: { requests_in_flight: 1 } } } })
+  const { world } = await startGateway(t, {
+    tls: certificate,
+    overrides: {
+      settings: { load: { requests_in_flight: 1 } },
+      identityProviders: { tresorine: { timeout_ms: 30_000, callback_timeout_ms: 60_000 } }  // however long this test holds its answer
+    }
+  })
   const browser = await startChromium(t, { suffix: secureSuffix, spki: certificate.spki })
   const login = `${world.services['taxes']!.url}/login`
   const newPage = async (options = {}) => {
@@ -324,7 +330,7 @@ t.test('in Chromium, when there is too much to do', async t => {
 
   release()
   await clicked
-  await first.page.waitForSelector('#continue')
+  await first.page.waitForSelector('#continue', { timeout: 40_000 })
   for (const { page, complaints, address } of waiting) {
     await page.waitForSelector('#idp-vitalys', { timeout: 40_000 })
     t.equal(page.url(), address, 'it came back by itself, without JavaScript, with the whole request')
