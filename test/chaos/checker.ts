@@ -29,7 +29,7 @@ const isOnceEach = ({ storeAway }: History, sets: readonly Redemption[]) => isSe
   new Set(sets.map(({ replica }) => replica)).size === sets.length &&
   sets.slice(1).every(({ at }) => storeAway.some(({ from, to }) => at >= from && at < to))
 
-/** I2: no response carries another login's `sub` or `nonce`; one citizen has one `sub` at a client, two have two; a name is its own citizen's, a `sid` one login's. */
+/** I2: no response carries another login's `sub` or `nonce`; one citizen has one `sub` at a client, two have two; a name is its own citizen's, a `sid` one browser's. */
 function answersAreOnesOwn ({ attempts, redemptions, uses }: History): Violation[] {
   const violations: Violation[] = []
   const breach = (what: string, evidence: Record<string, unknown>) => violations.push({ invariant: 'I2', what, evidence })
@@ -51,7 +51,7 @@ function answersAreOnesOwn ({ attempts, redemptions, uses }: History): Violation
   const told = given.flatMap(({ n, sub }) => attempts[n] === undefined ? [] : [{ attempt: attempts[n], sub: String(sub) }])
   for (const { key, owners: citizens } of owners(told.map(({ attempt, sub }) => [`${attempt.client} ${sub}`, attempt.citizen]))) breach('two citizens share a sub', { sub: key, citizens })
   for (const { key, owners: subs } of owners(told.map(({ attempt, sub }) => [`${attempt.client} ${attempt.citizen}`, sub]))) breach('one citizen has two subs at a client', { citizen: key, subs })
-  for (const { key, owners: logins } of owners(given.map(({ n, sid }) => [String(sid), String(n)]))) breach('two logins share a sid', { sid: key, logins })
+  for (const { key, owners: logins } of owners(given.map(({ n, sid }) => [String(sid), String(attempts[n]?.after ?? n)]))) breach('two logins share a sid', { sid: key, logins })
   return violations
 }
 
@@ -85,10 +85,11 @@ const failuresSayHowToGoOn = ({ requests }: History): Violation[] => requests
 
 /** I6: there is an audit event for every set of tokens, and none for what nobody was given. */
 function tokensAreOnRecord ({ attempts, redemptions, events }: History): Violation[] {
-  const loginOf = ({ n }: Redemption) => attempts[n]?.login ?? 'unknown'
+  const known = new Set(attempts.map(({ login }) => login))
+  const loginOf = ({ n }: Redemption) => attempts[n]?.login ?? 'unknown'   // who is let in by a session sees no page that names it
   const given = Map.groupBy(redemptions.filter(isTokens), loginOf)
   const doubtful = Map.groupBy(redemptions.filter(isAmbiguous), loginOf)
-  const written = Map.groupBy(events, ({ login }) => login)
+  const written = Map.groupBy(events, ({ login }) => known.has(login) ? login : 'unknown')
   const byLogin = new Map<string, Attempt>(attempts.flatMap(attempt => attempt.login === undefined ? [] : [[attempt.login, attempt]]))
 
   return [...new Set([...given.keys(), ...written.keys()])].flatMap((login): Violation[] => {

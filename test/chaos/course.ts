@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { always, type Criterion, type Result, type Terms } from './fault.ts'
 import { failedAmong, loginFigures, recoveredIn, underWayIn } from './figures.ts'
-import { startRun, type Ended, type Run } from './run.ts'
+import { startRun, type Ended, type Run, type RunOptions } from './run.ts'
 import type { Stage } from './stage.ts'
 
 /** How one fault went under load; times are milliseconds since the run began. */
@@ -18,18 +18,16 @@ export interface Course<Marks> extends Ended {
   retries: number
 }
 
-interface CourseOptions {
-  /** whether citizens whose login failed try once more */
-  persists?: boolean
+interface CourseOptions extends Omit<RunOptions, 'rate'> {
   /** seconds of load after the fault */
   tailSeconds?: number
 }
 
 /** Load, the fault amid it for as long as `strike` takes, and some load after it. */
-export async function underLoad<Marks> (stage: Stage, { rate, short }: Pick<Terms, 'rate' | 'short'>, strike: (run: Run) => Promise<Marks>, { persists = false, tailSeconds = 5 }: CourseOptions = {}): Promise<Course<Marks>> {
+export async function underLoad<Marks> (stage: Stage, { rate, short }: Pick<Terms, 'rate' | 'short'>, strike: (run: Run) => Promise<Marks>, { tailSeconds = 5, ...options }: CourseOptions = {}): Promise<Course<Marks>> {
   const exitsBefore = exitsOf(stage)
   const retriesBefore = await retriesOf(stage)
-  const run = startRun(stage, { rate, persists })
+  const run = startRun(stage, { rate, ...options })
   await pause(short ? 1000 : 3000)
 
   const from = run.clock()

@@ -49,7 +49,7 @@ export function figuresOf (history: History, window: Window) {
 }
 
 /** A login or a request that took longer was not as usual, however busy the machine. */
-const slowMs = 2000
+export const slowMs = 2000
 
 /** The attempts that were under way in this time. */
 export const underWayIn = ({ attempts }: Pick<History, 'attempts'>, { from, to }: Omit<Window, 'providers'>) =>

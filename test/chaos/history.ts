@@ -31,7 +31,7 @@ export interface Attempt {
   /** what userinfo must say */
   given_name: string
   nonce: string
-  /** the attempt before it, which failed in the same browser */
+  /** the first attempt in the same browser, where it is not this one */
   after?: number
   startedAt: number
   endedAt?: number

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import { isSealedHandle } from '../../src/adapters/handles.ts'
 import type { CookieJar } from '../world/browser.ts'
 import type { Answer } from './calls.ts'
@@ -126,6 +127,7 @@ async function comeBack (scene: Scene, asked: Asked, parameters: URLSearchParams
   if (code === null) return failed(`the service was told ${parameters.get('error')}`)
 
   attempt.code = code
+  if (scene.keptMs) await pause(scene.keptMs)
   if (purpose === 'race') return race(scene, asked, code)
   if (purpose === 'wrong_first') await tryWrongly(scene, asked, code)
   const answer = await service.redeem({ n, code, verifier })

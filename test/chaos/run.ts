@@ -1,8 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { createCaller } from './calls.ts'
 import { check, type Violation } from './checker.ts'
-import { startDriver } from './driver.ts'
+import { startDriver, type DriverOptions } from './driver.ts'
 import { createHistory, type History } from './history.ts'
+import type { Finished } from './login.ts'
 import { startReplayer } from './replayer.ts'
 import type { Scene } from './service.ts'
 import type { Stage } from './stage.ts'
@@ -17,6 +18,8 @@ export interface Run {
   clock (): number
   /** Waits for something, at most so long; whether it came. */
   until (isTrue: () => boolean | Promise<boolean>, seconds: number): Promise<boolean>
+  /** Has a login tried again that the load did not bring. */
+  tryAgain (finished: Finished): void
   /** Ends the load, tries every code again, and says what the checker finds. */
   end (): Promise<Ended>
 }
@@ -25,13 +28,15 @@ export interface Ended { history: History, violations: Violation[], replayed: nu
 
 const settleMs = 5000
 
+export interface RunOptions extends Pick<DriverOptions, 'rate' | 'persists'>, Pick<Scene, 'keptMs'> {}
+
 /** Starts logins at this rate, what tries them again, and the watch over every replica. */
-export function startRun (stage: Stage, { rate, persists = false }: { rate: number, persists?: boolean }): Run {
+export function startRun (stage: Stage, { rate, persists = false, keptMs = 0 }: RunOptions): Run {
   const history = createHistory()
   const began = performance.now()
   const clock = () => Math.round((performance.now() - began) * 100) / 100
   const { call, close } = createCaller(history, clock)
-  const scene = { stage, history, call, clock }
+  const scene = { stage, history, call, clock, keptMs }
   const eventsBefore = stage.replicas.map(({ events }) => events.length)
   const watch = startWatch(scene)
   const replayer = startReplayer(scene)
@@ -53,6 +58,7 @@ export function startRun (stage: Stage, { rate, persists = false }: { rate: numb
     watch,
     clock,
     until,
+    tryAgain: replayer.add,
     async end () {
       await driver.end()
       await replayer.end()

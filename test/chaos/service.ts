@@ -6,7 +6,7 @@ import type { Replica } from './replica.ts'
 import type { Client, Stage } from './stage.ts'
 
 /** Where logins happen, and what writes them down. */
-export interface Scene { stage: Stage, history: History, call: Caller, clock: () => number }
+export interface Scene { stage: Stage, history: History, call: Caller, clock: () => number, /** how long services keep a code before they ask with it */ keptMs?: number }
 
 interface RedeemOptions {
   n: number
@@ -17,6 +17,8 @@ interface RedeemOptions {
   replica?: Replica
 }
 
+/** Seconds, as most client libraries have it. */
+const clockTolerance = 30
 /** Nothing a replica does takes longer; one that is frozen is not waited for. */
 const directPatienceMs = 10_000
 
@@ -65,7 +67,7 @@ export function createService ({ stage: { issuer }, history, call }: Scene, { cl
     async verify (id_token: string, nonce: string): Promise<{ sub: string, sid: string } | { fault: string }> {
       try {
         const keys = publishedKeys.get(call) ?? await fetchKeys()
-        const { payload } = await jwtVerify(id_token, keys, { issuer, audience: client_id, algorithms: ['ES256'], requiredClaims: ['sub', 'sid', 'exp', 'iat', 'acr'] })
+        const { payload } = await jwtVerify(id_token, keys, { issuer, audience: client_id, algorithms: ['ES256'], clockTolerance, requiredClaims: ['sub', 'sid', 'exp', 'iat', 'acr'] })
         return payload['nonce'] === nonce ? { sub: payload.sub!, sid: String(payload['sid']) } : { fault: 'another nonce' }
       } catch (error) {
         return { fault: String(error) }

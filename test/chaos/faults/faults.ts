@@ -6,9 +6,13 @@ import { primaryKilled } from './f4.ts'
 import { primaryFrozen } from './f5.ts'
 import { redisMaintained } from './f6.ts'
 import { clusterGone } from './f7.ts'
+import { shardOutOfReach } from './f8.ts'
+import { writesLost } from './f9.ts'
 import { providerFails } from './f10.ts'
 import { everyProviderDown } from './f11.ts'
 import { keysChange } from './f12.ts'
+import { clockOff } from './f21.ts'
+import { nobodyReads } from './f22.ts'
 
 /** Every fault that can be run, by its number; one file each. */
 export const faults: Record<string, Fault> = {
@@ -19,7 +23,11 @@ export const faults: Record<string, Fault> = {
   F5: primaryFrozen,
   F6: redisMaintained,
   F7: clusterGone,
+  F8: shardOutOfReach,
+  F9: writesLost,
   F10: providerFails,
   F11: everyProviderDown,
-  F12: keysChange
+  F12: keysChange,
+  F21: clockOff,
+  F22: nobodyReads
 }

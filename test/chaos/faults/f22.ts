@@ -1,0 +1,82 @@
+import { connect, type Socket } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
+import { resultOf, touchable, underLoad } from '../course.ts'
+import { faultOf, none, type Result, type Terms } from '../fault.ts'
+import { failedAmong } from '../figures.ts'
+import type { Replica } from '../replica.ts'
+import type { Stage } from '../stage.ts'
+
+/** What hinders one replica to tell what it does: before it serves, or in the middle; answers what ends it. */
+interface Variant { before?: (replica: Replica) => Promise<() => Promise<void>>, amid?: (replica: Replica) => () => void, stage?: undefined }
+
+const hangingReaders = 100
+
+/** F22: nobody takes what a replica writes. */
+export const nobodyReads = faultOf<Variant>('F22', {
+  about: 'the log pipe blocked, the disk full, or readers of the metrics that hang',
+  variants: {
+    pipe_blocked: {
+      amid (replica) {
+        replica.holdLog()
+        return () => replica.takeLog()
+      }
+    },
+    disk_full: {
+      async before (replica) {
+        await restarted(replica, '/dev/full')
+        return () => restarted(replica)
+      }
+    },
+    metrics_hung: { amid: ({ operations }) => hang(operations) }
+  },
+  async run (stage: Stage, name, { before, amid }, terms: Terms): Promise<Result> {
+    const { replicas, replicas: [silent] } = stage
+    const restore = await before?.(silent!)
+    const lostLines = async () => (await Promise.all(replicas.map(replica => replica.metric('passerelle_log_lines_lost_total')))).reduce((sum, lines) => sum + lines, 0)
+    const lostBefore = await lostLines()
+    const course = await underLoad(stage, terms, async () => {
+      const release = amid?.(silent!)
+      await pause(terms.seconds * 1000)
+      const [scraped, ready] = await Promise.all(['/metrics', '/readyz'].map(path => fetch(silent!.operations + path, { signal: AbortSignal.timeout(5000) }).then(({ status }) => status, () => 0)))
+      release?.()
+      return { scraped, ready }
+    })
+    const lost = await lostLines() - lostBefore
+    await restore?.()
+
+    const { history, marks: { scraped, ready }, violations } = course
+    const missing = history.redemptions.filter(({ status }) => status === 200).length - history.events.length
+    const failed = failedAmong(touchable(course))
+    return resultOf(course, {
+      fault: 'F22',
+      variant: name,
+      figures: { 'audit events missing': missing, 'lines of the log counted as lost': lost },
+      criteria: [
+        none('logins that failed', failed.length),
+        { what: 'every event that is missing is counted', measured: `${missing} of ${lost} lines`, passed: missing <= lost },
+        { what: 'metrics and probes answer whoever reads: 200', measured: `${scraped} ${ready}`, passed: scraped === 200 && ready === 200 },
+        none('replicas that ended by themselves', course.exits)
+      ],
+      always: [
+        none('I1 to I5 broken', violations.filter(({ invariant }) => invariant !== 'I6').length),
+        none('live tokens refused', course.lostTokens),
+        none('logins that the driver left out', course.leftOut)
+      ]
+    })
+  }
+})
+
+async function restarted (replica: Replica, logTo?: string) {
+  await replica.stop('SIGTERM')
+  await replica.start({ logTo })
+}
+
+/** Connections that ask for the metrics and never read them, or never finish to ask. */
+function hang (operations: string) {
+  const { hostname, port } = new URL(operations)
+  const readers = Array.from({ length: hangingReaders }, (_, i): Socket => {
+    const socket = connect({ host: hostname, port: Number(port) }, () => { socket.write(`GET /metrics HTTP/1.1\r\nhost: ${hostname}\r\n${i % 2 === 0 ? '\r\n' : 'x-unfinished: '}`) })
+    return socket.on('error', () => {}).pause()
+  })
+  return () => { for (const reader of readers) reader.destroy() }
+}

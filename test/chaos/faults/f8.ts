@@ -1,0 +1,47 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { resultOf, touchable, underLoad } from '../course.ts'
+import { faultOf, none, type Result, type Terms } from '../fault.ts'
+import { failedAmong, inSeconds, slowMs } from '../figures.ts'
+import { aPrimary } from '../redis.ts'
+import type { Stage, StageOptions } from '../stage.ts'
+
+interface Variant { /** how long, where that is not as long as asked for */ seconds?: number, stage: StageOptions }
+
+const severable: StageOptions = { severable: true }
+
+/** F8: one replica cannot reach one shard, which is well and serves the others. */
+export const shardOutOfReach = faultOf<Variant>('F8', {
+  about: 'one replica cut off from one Redis shard: for less than a failover takes, or for longer',
+  variants: {
+    briefly: { seconds: 4, stage: severable },
+    for_long: { stage: severable }
+  },
+  async run (stage: Stage, name, { seconds }, terms: Terms): Promise<Result> {
+    const { cluster, replicas: [cutOff] } = stage
+    const { primary, replica: follower } = await aPrimary(cluster)
+    const course = await underLoad(stage, terms, async () => {
+      for (const node of [primary, follower]) cluster.swallow(node, cutOff!.address)
+      await pause((seconds ?? terms.seconds) * 1000)
+      cluster.mend()
+    })
+
+    const { history: { requests }, from } = course
+    const slow = requests.filter(({ at, ms, replica, step }) => at + ms >= from && ms > slowMs && replica !== undefined && step !== 'watch')
+    const elsewhere = slow.filter(({ replica }) => replica !== cutOff!.name)
+    const failed = failedAmong(touchable(course))
+    return resultOf(course, {
+      fault: 'F8',
+      variant: name,
+      figures: {
+        'cut off for, s': inSeconds(course.to - from),
+        'slow requests at that replica': slow.length - elsewhere.length,
+        'slow requests elsewhere': elsewhere.length
+      },
+      criteria: [
+        none('logins that failed', failed.length),
+        { ...none('slow requests elsewhere', elsewhere.length), timed: true },
+        none('replicas that ended by themselves', course.exits)
+      ]
+    })
+  }
+})
