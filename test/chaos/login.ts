@@ -8,13 +8,13 @@ import { readChooser, readConsent, type Chooser } from './pages.ts'
 import { createService, type Scene, type Service } from './service.ts'
 
 /** A login that ended with tokens: what can be tried with them afterwards. */
-export interface Finished { attempt: Attempt, service: Service, verifier: string, access_token: string, id_token: string, jar: CookieJar }
+export interface Finished { attempt: Attempt, service: Service, verifier: string, code: string, access_token: string, id_token: string, jar: CookieJar }
 
 /** How a way ended. */
-interface End { outcome: Outcome, why?: string, tokens?: Pick<Finished, 'access_token' | 'id_token'> }
+interface End { outcome: Outcome, why?: string, tokens?: Pick<Finished, 'code' | 'access_token' | 'id_token'> }
 
 /** What the service remembers of a login while its citizen is away. */
-interface Asked { attempt: Attempt, service: Service, verifier: string, state: string }
+export interface Asked { attempt: Attempt, service: Service, verifier: string, state: string }
 
 /** How long a citizen looks at a provider's blank page before going back. */
 const providerPatienceMs = 15_000
@@ -117,7 +117,7 @@ const stepOf = (address: string) => new URL(address).pathname.split('/')[1]!
 const reasonOf = ({ status, failure, error = '' }: Pick<Answer, 'status' | 'failure' | 'error'>) => status === 0 ? error : `${status} ${failure ?? ''}`.trim()
 
 /** What the service makes of what the browser brings back. */
-async function comeBack (scene: Scene, asked: Asked, parameters: URLSearchParams): Promise<End> {
+export async function comeBack (scene: Scene, asked: Asked, parameters: URLSearchParams): Promise<End> {
   const { attempt, service, verifier, state } = asked
   const { n, purpose, nonce, given_name } = attempt
   const failed = (why: string): End => ({ outcome: 'failed', why })
@@ -139,7 +139,7 @@ async function comeBack (scene: Scene, asked: Asked, parameters: URLSearchParams
   const userinfo = await service.ask({ n, access_token: answer.tokens.access_token })
   if (userinfo.status !== 200) return failed(`userinfo: ${reasonOf(userinfo)}`)
   if (userinfo.claims['sub'] !== claims.sub || userinfo.claims['given_name'] !== given_name) return failed('userinfo speaks of somebody else')
-  return { outcome: 'success', tokens: answer.tokens }
+  return { outcome: 'success', tokens: { code, ...answer.tokens } }
 }
 
 /** One token request at every replica at once: one of them gives tokens, which the others' refusal ends; of a code that holds its record each may, while Redis is away. */

@@ -35,7 +35,7 @@ export function startReplayer (scene: Scene) {
     const how = endings[attempt.n % endings.length]
     if (how === 'revocation') await service.revoke(attempt, access_token)
     if (how === 'logout') await logOut(finished)
-    const isEnded = history.endings.some(ending => ending.access_token === access_token)
+    const isEnded = history.endings.some(ending => ending.access_token === access_token || (ending.how === 'logout' && browserOf(ending) === browserOf(attempt)))
     const statuses = await useEverywhere(finished)
     if (!isEnded) figures.lostTokens += statuses.filter(status => status === 401).length
     await replayEverywhere(finished)
@@ -43,13 +43,16 @@ export function startReplayer (scene: Scene) {
     done.push(finished)
   }
 
+  /** The logins of one browser have one session. */
+  const browserOf = ({ n }: { n: number }) => history.attempts[n]!.after ?? n
+
   const useEverywhere = ({ attempt: { n }, service, access_token }: Finished) =>
     Promise.all(there().map(async replica => (await service.ask({ n, access_token, replica })).status))
 
-  async function replayEverywhere ({ attempt: { n, code }, service, verifier, access_token }: Finished) {
+  async function replayEverywhere ({ attempt: { n }, service, verifier, code, access_token }: Finished) {
     for (const replica of there()) {
       for (const client of clients) {
-        const { failure, endedAt } = await createService(scene, client).redeem({ n, code: code!, verifier, redirect_uri: service.redirect_uri, replica })
+        const { failure, endedAt } = await createService(scene, client).redeem({ n, code, verifier, redirect_uri: service.redirect_uri, replica })
         // a second use by its own client ends what the first gave (RFC 6749 §4.1.2)
         if (client.client_id === service.client_id && failure === 'invalid_grant') history.endings.push({ n, access_token, how: 'replay', at: endedAt })
       }

@@ -15,7 +15,7 @@ export interface StartOptions {
 }
 
 /** How a replica ended that was told to. */
-export interface Exit { code: number | null, signal: NodeJS.Signals | null, ms: number }
+export interface Exit { code: number | null, signal: NodeJS.Signals | null, ms: number, /** the last lines of its stderr */ complaints: readonly string[] }
 
 /** A process of the gateway. */
 export interface Replica {
@@ -101,7 +101,7 @@ export function createReplica ({ name, directory, port, operationsPort, inspecto
       if (launched === undefined) return undefined
       const began = performance.now()
       await end(launched, signal, stopMs)
-      return { code: launched.child.exitCode, signal: launched.child.signalCode, ms: Math.round(performance.now() - began) }
+      return { code: launched.child.exitCode, signal: launched.child.signalCode, ms: Math.round(performance.now() - began), complaints: launched.complaints }
     },
     freeze () { current!.child.kill('SIGSTOP'); isFrozen = true },
     thaw () { current!.child.kill('SIGCONT'); isFrozen = false },

@@ -41,8 +41,8 @@ export interface Browser {
   close (): Promise<void>
 }
 
-/** A minimal browser: cookies, redirects, links and forms, no scripts. It does not go to addresses that start with `stopAt`. */
-export function createBrowser ({ suffix = 'localhost', ca, stopAt, headers = {} }: { suffix?: string, ca?: string | undefined, stopAt?: string, headers?: Record<string, string> } = {}): Browser {
+/** A minimal browser: cookies, redirects, links and forms, no scripts. It does not go on to addresses that start with `stopAt`. */
+export function createBrowser ({ suffix = 'localhost', ca, stopAt, headers = {} }: { suffix?: string, ca?: string | undefined, stopAt?: string | readonly string[], headers?: Record<string, string> } = {}): Browser {
   const dispatcher = new Agent({ connect: { lookup: createLookup('localhost', suffix), ...(ca && { ca }) } })
   const jar = createJar()
 
@@ -107,7 +107,7 @@ export function createBrowser ({ suffix = 'localhost', ca, stopAt, headers = {} 
       const redirect = [301, 302, 303, 307, 308].includes(visit.status) && answer.headers['location']
       const next = typeof redirect === 'string' ? new URL(redirect, url) : undefined
       if (!next) return (browser.page = readPage(visit))
-      if (stopAt && next.href.startsWith(stopAt)) return (browser.page = readPage(visit, next.href))
+      if ([stopAt ?? []].flat().some(start => next.href.startsWith(start))) return (browser.page = readPage(visit, next.href))
       if (visit.status < 307) {
         method = 'GET'
         body = undefined

@@ -6,8 +6,8 @@ import { failedAmong } from '../figures.ts'
 import type { Replica } from '../replica.ts'
 import type { Stage } from '../stage.ts'
 
-/** What hinders one replica to tell what it does: before it serves, or in the middle; answers what ends it. */
-interface Variant { before?: (replica: Replica) => Promise<() => Promise<void>>, amid?: (replica: Replica) => () => void, stage?: undefined }
+/** What hinders one replica to tell what it does: before it serves, or in the middle; answers what ends it, and how many lines were given up by that. */
+interface Variant { before?: (replica: Replica) => Promise<() => Promise<number>>, amid?: (replica: Replica) => () => void, stage?: undefined }
 
 const hangingReaders = 100
 
@@ -41,8 +41,9 @@ export const nobodyReads = faultOf<Variant>('F22', {
       release?.()
       return { scraped, ready }
     })
-    const lost = await lostLines() - lostBefore
-    await restore?.()
+    const counted = await lostLines() - lostBefore
+    const givenUp = await restore?.() ?? 0
+    const lost = counted + givenUp
 
     const { history, marks: { scraped, ready }, violations } = course
     const missing = history.redemptions.filter(({ status }) => status === 200).length - history.events.length
@@ -50,7 +51,7 @@ export const nobodyReads = faultOf<Variant>('F22', {
     return resultOf(course, {
       fault: 'F22',
       variant: name,
-      figures: { 'audit events missing': missing, 'lines of the log counted as lost': lost },
+      figures: { 'audit events missing': missing, 'lines counted as lost': counted, 'lines that it said at its end it had not written': givenUp },
       criteria: [
         none('logins that failed', failed.length),
         { what: 'every event that is missing is counted', measured: `${missing} of ${lost} lines`, passed: missing <= lost },
@@ -66,9 +67,11 @@ export const nobodyReads = faultOf<Variant>('F22', {
   }
 })
 
+/** Starts a replica anew; how many lines of its log it had held and could not write. */
 async function restarted (replica: Replica, logTo?: string) {
-  await replica.stop('SIGTERM')
+  const { complaints = [] } = await replica.stop('SIGTERM') ?? {}
   await replica.start({ logTo })
+  return complaints.reduce((sum, line) => sum + Number(/^(\d+) lines of the log could not be written/.exec(line)?.[1] ?? 0), 0)
 }
 
 /** Connections that ask for the metrics and never read them, or never finish to ask. */

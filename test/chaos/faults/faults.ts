@@ -13,6 +13,7 @@ import { everyProviderDown } from './f11.ts'
 import { keysChange } from './f12.ts'
 import { clockOff } from './f21.ts'
 import { nobodyReads } from './f22.ts'
+import { notStraightOn } from './f23.ts'
 
 /** Every fault that can be run, by its number; one file each. */
 export const faults: Record<string, Fault> = {
@@ -29,5 +30,6 @@ export const faults: Record<string, Fault> = {
   F11: everyProviderDown,
   F12: keysChange,
   F21: clockOff,
-  F22: nobodyReads
+  F22: nobodyReads,
+  F23: notStraightOn
 }

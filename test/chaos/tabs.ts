@@ -1,0 +1,133 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { createBrowser, tags, type Browser, type Page } from '../world/browser.ts'
+import { citizenOf } from '../world/light-provider.ts'
+import type { Attempt } from './history.ts'
+import { comeBack, type Asked } from './login.ts'
+import { readChooser } from './pages.ts'
+import type { Run } from './run.ts'
+import { createService } from './service.ts'
+
+/** One tab of a browser, and the login that was begun in it. */
+export interface Tab { asked: Asked, page: Page }
+
+/**
+ * Where a tab stands: `finished` at its service, with the right userinfo; `returned` to its service, which was told why not; at a page of ours that `offers` something to click;
+ * `told` in words what to do; or at a `dead end`, which is everything else.
+ */
+export type Standing = 'finished' | 'returned' | 'offers' | 'told' | 'dead end'
+
+/** The provider's name for whoever does not say who he is. */
+const citizen = 'somebody'
+const mostClicks = 6
+/** ids of what leads on; an account is chosen by a link of its own */
+const leadsOn = /^(retry|again|choose|return|idp-.+)$/
+
+const random = () => randomBytes(32).toString('base64url')
+
+/** A citizen at a browser, who opens the same service in as many tabs as he or she likes. */
+export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = false }: { keepsCookies?: boolean, stopsAtProvider?: boolean } = {}) {
+  const { scene, history, clock } = run
+  const { clients, providers: [provider] } = scene.stage
+  const client = clients.find(({ consent }) => consent === 'information')!
+  const service = createService(scene, client)
+  const browser: Browser = createBrowser({ stopAt: [service.redirect_uri, ...stopsAtProvider ? [provider!.issuer] : []] })
+  if (!keepsCookies) browser.jar.keep = () => {}
+  let first: number | undefined
+
+  async function open (): Promise<Tab> {
+    const n = history.attempts.length
+    const attempt: Attempt = {
+      n,
+      purpose: 'plain',
+      client: client.client_id,
+      provider: provider!.id,
+      citizen,
+      given_name: String(citizenOf(citizen)['given_name']),
+      nonce: random(),
+      ...(first === undefined ? {} : { after: first }),
+      startedAt: clock(),
+      notices: [],
+      sent: []
+    }
+    history.attempts.push(attempt)
+    first ??= n
+    const asked = { attempt, service, verifier: random(), state: random() }
+    browser.page = undefined
+    const page = await browser.get(service.authorizationUrl({ state: asked.state, nonce: attempt.nonce, code_challenge: createHash('sha256').update(asked.verifier).digest('base64url') }))
+    const chooser = readChooser(page.body)
+    if (chooser !== undefined) attempt.login = chooser.login
+    return { asked, page }
+  }
+
+  /** Does something in this tab, at the page that it shows. */
+  async function act (tab: Tab, action: (browser: Browser) => Promise<Page>): Promise<Tab> {
+    browser.page = tab.page
+    tab.page = await action(browser)
+    return tab
+  }
+
+  return {
+    browser,
+    open,
+    act,
+    choose: (tab: Tab) => act(tab, browser => browser.click(`idp-${provider!.id}`)),
+    agree: (tab: Tab) => act(tab, browser => browser.click('continue')),
+    /** A double click: both are sent, and what answers the first is never seen. */
+    async doubleClick (tab: Tab, id: string): Promise<Tab> {
+      const unseen = createBrowser({ stopAt: 'http' })
+      unseen.page = tab.page
+      unseen.jar.cookies = [...browser.jar.cookies]
+      await Promise.all([unseen.click(id), act(tab, browser => browser.click(id))])
+      await unseen.close()
+      return tab
+    },
+    /** The same tab at another address, beside the page that it shows; at the entrance that is another login, by the same request. */
+    async visit (tab: Tab, url: string): Promise<Tab> {
+      const { asked, page } = await act({ ...tab }, browser => browser.get(url))
+      const login = readChooser(page.body)?.login
+      if (login === undefined || login === asked.attempt.login) return { asked, page }
+      const attempt = { ...asked.attempt, n: history.attempts.length, after: first!, login }
+      history.attempts.push(attempt)
+      return { asked: { ...asked, attempt }, page }
+    },
+
+    /** Where a tab stands; a code that it brought to its service is redeemed. */
+    async standing ({ asked, page }: Tab): Promise<Standing> {
+      const { attempt } = asked
+      if (page.location?.startsWith(service.redirect_uri)) {
+        const parameters = new URL(page.location).searchParams
+        const { outcome, why, tokens } = await comeBack(scene, asked, parameters)
+        attempt.endedAt = clock()
+        if (tokens !== undefined) {
+          attempt.outcome = outcome
+          run.tryAgain({ attempt, service, verifier: asked.verifier, jar: browser.jar, ...tokens })
+          return 'finished'
+        }
+        attempt.why = why ?? ''
+        return parameters.has('error') ? 'returned' : 'dead end'
+      }
+      attempt.why = `${page.status} ${new URL(page.url).pathname} ${page.text('error-code')}`
+      if (page.status < 500 && (page.forms.length > 0 || tags(page.body, 'a').some(({ id = '', href }) => leadsOn.test(id) && href !== undefined))) return 'offers'
+      return page.has('error-code') ? 'told' : 'dead end'
+    },
+
+    /** Clicks what a page offers until there is nothing more to click. */
+    async goOn (tab: Tab): Promise<Tab> {
+      for (let clicks = 0; clicks < mostClicks && !tab.page.location?.startsWith(service.redirect_uri); clicks++) {
+        const next = [`idp-${provider!.id}`, 'retry', 'again', 'choose'].find(id => tab.page.links.includes(id))
+        const { location } = tab.page
+        if (location !== undefined) await act(tab, browser => browser.get(location))
+        else if (tab.page.has('continue')) await act(tab, browser => browser.click('continue'))
+        else if (next !== undefined) await act(tab, browser => browser.click(next))
+        else break
+      }
+      return tab
+    },
+
+    /** Time goes by: what a browser keeps for so long it keeps no more. */
+    grow (seconds: number) { for (const cookie of browser.jar.cookies) cookie.expires -= seconds * 1000 },
+    close: () => browser.close()
+  }
+}
+
+export type Desk = ReturnType<typeof sitDown>
