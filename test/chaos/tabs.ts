@@ -2,8 +2,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { createBrowser, tags, type Browser, type Page } from '../world/browser.ts'
 import { citizenOf } from '../world/light-provider.ts'
 import type { Attempt } from './history.ts'
-import { comeBack, type Asked } from './login.ts'
-import { readChooser } from './pages.ts'
+import { comeBack, type Asked, type Finished } from './login.ts'
+import { readChooser, readConsent } from './pages.ts'
 import type { Run } from './run.ts'
 import { createService } from './service.ts'
 
@@ -32,6 +32,7 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
   const service = createService(scene, client)
   const browser: Browser = createBrowser({ stopAt: [service.redirect_uri, ...stopsAtProvider ? [provider!.issuer] : []] })
   if (!keepsCookies) browser.jar.keep = () => {}
+  const finished: Finished[] = []
   let first: number | undefined
 
   async function open (): Promise<Tab> {
@@ -54,16 +55,24 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
     const asked = { attempt, service, verifier: random(), state: random() }
     browser.page = undefined
     const page = await browser.get(service.authorizationUrl({ state: asked.state, nonce: attempt.nonce, code_challenge: createHash('sha256').update(asked.verifier).digest('base64url') }))
-    const chooser = readChooser(page.body)
-    if (chooser !== undefined) attempt.login = chooser.login
-    return { asked, page }
+    return named(asked, page)
+  }
+
+  /** A page names the login that it is of: by the same request another one may begin, which is an attempt of its own. */
+  function named (asked: Asked, page: Page): Tab {
+    const { attempt } = asked
+    const login = readChooser(page.body)?.login ?? readConsent(page.body)?.fields.get('login') ?? attempt.login
+    if (login === undefined || login === attempt.login) return { asked, page }
+    if (attempt.login === undefined) return { asked: { ...asked, attempt: Object.assign(attempt, { login }) }, page }
+    const another = { ...attempt, n: history.attempts.length, after: first!, login }
+    history.attempts.push(another)
+    return { asked: { ...asked, attempt: another }, page }
   }
 
   /** Does something in this tab, at the page that it shows. */
   async function act (tab: Tab, action: (browser: Browser) => Promise<Page>): Promise<Tab> {
     browser.page = tab.page
-    tab.page = await action(browser)
-    return tab
+    return Object.assign(tab, named(tab.asked, await action(browser)))
   }
 
   return {
@@ -81,15 +90,8 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
       await unseen.close()
       return tab
     },
-    /** The same tab at another address, beside the page that it shows; at the entrance that is another login, by the same request. */
-    async visit (tab: Tab, url: string): Promise<Tab> {
-      const { asked, page } = await act({ ...tab }, browser => browser.get(url))
-      const login = readChooser(page.body)?.login
-      if (login === undefined || login === asked.attempt.login) return { asked, page }
-      const attempt = { ...asked.attempt, n: history.attempts.length, after: first!, login }
-      history.attempts.push(attempt)
-      return { asked: { ...asked, attempt }, page }
-    },
+    /** The same tab at another address, beside the page that it shows. */
+    visit: (tab: Tab, url: string) => act({ ...tab }, browser => browser.get(url)),
 
     /** Where a tab stands; a code that it brought to its service is redeemed. */
     async standing ({ asked, page }: Tab): Promise<Standing> {
@@ -100,7 +102,7 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
         attempt.endedAt = clock()
         if (tokens !== undefined) {
           attempt.outcome = outcome
-          run.tryAgain({ attempt, service, verifier: asked.verifier, jar: browser.jar, ...tokens })
+          finished.push({ attempt, service, verifier: asked.verifier, jar: browser.jar, ...tokens })
           return 'finished'
         }
         attempt.why = why ?? ''
@@ -126,7 +128,11 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
 
     /** Time goes by: what a browser keeps for so long it keeps no more. */
     grow (seconds: number) { for (const cookie of browser.jar.cookies) cookie.expires -= seconds * 1000 },
-    close: () => browser.close()
+    /** The end of the day: what was finished is tried again, which ends the browser's session too. */
+    async close () {
+      for (const login of finished) run.tryAgain(login)
+      await browser.close()
+    }
   }
 }
 
