@@ -24,6 +24,12 @@ export async function aPrimary (cluster: RedisCluster) {
   throw new Error(`the primary at ${port} has no replica`)
 }
 
+/** Connections that were made to all nodes since each was started. */
+export async function connectionsMade (cluster: RedisCluster) {
+  const stats = await Promise.all(cluster.urls.map((_, i) => cluster.command(i, 'INFO', 'stats')))
+  return stats.reduce<number>((sum, text) => sum + Number(/total_connections_received:(\d+)/.exec(String(text))![1]), 0)
+}
+
 /** Whether a node takes writes. */
 export const isPrimary = async (cluster: RedisCluster, i: number) => /role:master/.test(await replicationOf(cluster, i))
 

@@ -21,7 +21,7 @@ export const everyProviderDown: Fault = {
   variants: Object.keys(variants),
   async run (terms) {
     const stage = await terms.newStage()
-    await warmUp(stage, terms)
+    if (!terms.short) await warmUp(stage, terms)
     const results: Result[] = []
     for (const variant of Object.keys(variants).filter(variant => isWanted(terms, variant))) {
       terms.say(`F11 ${variant}`)

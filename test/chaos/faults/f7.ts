@@ -2,9 +2,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { redeemedAlone } from '../checker.ts'
 import { resultOf, touchable, underLoad } from '../course.ts'
 import { faultOf, none, within, type Result, type Terms } from '../fault.ts'
-import { backToNormal, failedAmong } from '../figures.ts'
+import { backToNormal, failedAmong, since } from '../figures.ts'
 import type { Attempt } from '../history.ts'
-import { untilWell } from '../redis.ts'
+import type { RedisCluster } from '../../support/redis.ts'
+import { connectionsMade, untilWell } from '../redis.ts'
 import type { Stage } from '../stage.ts'
 
 /** how soon after the return everything is as usual */
@@ -16,37 +17,53 @@ const toldMs = 3000
 /** what a client is told whose login waits for Redis in vain */
 const toldToComeAgain = /temporarily_unavailable/
 
+/** so long at least the replica that was started meanwhile serves without it */
+const servesMs = 3000
+/** connections that a replica makes to one node at most from the moment it is back until all is normal: more is a herd */
+const mostConnections = 20
+
+/** How a node goes, how it comes back, and whether it comes back empty. */
+interface Variant { go (cluster: RedisCluster, node: number): unknown, comeBack (cluster: RedisCluster, node: number): unknown, forgets: boolean, stage?: undefined }
+
 /** F7: the whole of Redis is gone, and a replica is started anew meanwhile. */
-export const clusterGone = faultOf<{ stage?: undefined }>('F7', {
-  about: 'the whole Redis Cluster gone, one replica started anew meanwhile',
-  variants: { killed: {} },
-  async run (stage: Stage, name, variant, terms: Terms): Promise<Result> {
+export const clusterGone = faultOf<Variant>('F7', {
+  about: 'the whole Redis Cluster gone, killed or frozen, one replica started anew meanwhile',
+  variants: {
+    killed: { go: (cluster, node) => cluster.kill(node), comeBack: (cluster, node) => cluster.rejoin(node), forgets: true },
+    frozen: { go: (cluster, node) => cluster.freeze(node), comeBack: (cluster, node) => cluster.thaw(node), forgets: false }
+  },
+  async run (stage: Stage, name, { go, comeBack, forgets }, terms: Terms): Promise<Result> {
     const { cluster, replicas } = stage
     const nodes = [...cluster.urls.keys()]
     const replica = replicas.at(-1)!
     const course = await underLoad(stage, terms, async run => {
       const away = { from: run.clock(), to: Infinity }
       run.history.storeAway.push(away)
-      await Promise.all(nodes.map(i => cluster.kill(i)))
+      await Promise.all(nodes.map(i => go(cluster, i)))
       const goneAt = run.clock()
       await pause(terms.seconds * 300)
       await replica.stop('SIGTERM')
       await replica.start()
       const startedAt = run.clock()
-      await pause(Math.max(0, goneAt + terms.seconds * 1000 - run.clock()))
-      await Promise.all(nodes.map(i => cluster.rejoin(i)))
+      await pause(Math.max(terms.short ? servesMs / 2 : servesMs, goneAt + terms.seconds * 1000 - run.clock()))
+      await Promise.all(nodes.map(i => comeBack(cluster, i)))
       await untilWell(cluster)
       const backAt = run.clock()
       away.to = backAt + toldMs
-      return { goneAt, startedAt, backAt }
-    }, { tailSeconds: normalWithin + 5 })
+      const before = forgets ? 0 : await connectionsMade(cluster)      // a frozen one finds all at once who came in vain meanwhile
+      await pause((terms.short ? 1 : normalWithin) * 1000)
+      const connections = Math.ceil((await connectionsMade(cluster) - before) / nodes.length / replicas.length)
+      return { goneAt, startedAt, backAt, connections }
+    })
 
-    const { history, marks: { goneAt, startedAt, backAt } } = course
+    const { history, marks: { goneAt, startedAt, backAt, connections } } = course
     const failed = failedAmong(touchable(course))
     const ofClient = (client: string) => (attempt: Attempt) => attempt.client === client
     const before = failed.filter(({ startedAt }) => startedAt < goneAt)
     const allowed = failed.filter(attempt => ofClient('allow')(attempt) && attempt.startedAt >= goneAt)
     const denied = failed.filter(attempt => ofClient('deny')(attempt) && attempt.startedAt >= goneAt)
+    const lastAnswers = new Map(history.requests.map(request => [request.n, request]))
+    const [comeAgain = [], otherwise = []] = [true, false].map(isTold => denied.filter(({ n, why = '' }) => isTold === (toldToComeAgain.test(why) && lastAnswers.get(n)?.retryAfter === true)))
     const servedByNew = history.redemptions.filter(({ status, replica: by, at }) => status === 200 && by === replica.name && at >= startedAt && at < backAt).length
     const alone = redeemedAlone(history).length
     return resultOf(course, {
@@ -55,18 +72,21 @@ export const clusterGone = faultOf<{ stage?: undefined }>('F7', {
       figures: {
         'Redis away, s': Math.round((backAt - goneAt) / 100) / 10,
         'failed at `allow`, begun since': allowed.length,
-        'told to come again at `deny`': denied.filter(({ why = '' }) => toldToComeAgain.test(why)).length,
+        'told to come again at `deny`': comeAgain.length,
         'failed, under way when it went': before.length,
         'redeemed again at another replica': alone,
+        'connections to a node by a replica': connections,
+        'a replica started meanwhile after, s': since(startedAt, goneAt),
         'tokens by the replica started meanwhile': servedByNew
       },
       criteria: [
         none('logins at `allow` that began since and failed', allowed.length),
-        none('logins at `deny` that failed in another way than by temporarily_unavailable', denied.filter(({ why = '' }) => !toldToComeAgain.test(why)).length),
+        none('logins at `deny` that failed in another way than by temporarily_unavailable with Retry-After', otherwise.length),
         { what: `logins under way that failed: ${lostSeconds} s of arrivals at most`, measured: String(before.length), passed: before.length <= lostSeconds * terms.rate },
         { what: 'the replica that was started meanwhile gives tokens', measured: String(servedByNew), passed: servedByNew > 0 },
         none('logins that began later than 5 s after the return and failed', failed.filter(attempt => attempt.startedAt > backAt + normalWithin * 1000).length),
         within('normal after the return', normalWithin, backToNormal(history, backAt)),
+        { what: `connections to a node by a replica, from its return on: ${mostConnections} at most`, measured: String(connections), passed: connections <= mostConnections },
         none('replicas that ended by themselves', course.exits)
       ]
     })
