@@ -1,5 +1,5 @@
 import t from 'tap'
-import { check } from './checker.ts'
+import { check, redeemedAlone } from './checker.ts'
 import { createHistory, type Attempt, type History, type Redemption, type Use } from './history.ts'
 
 /** One login that went well, as the driver writes it: what each test spoils. */
@@ -72,6 +72,64 @@ t.test('I1: a code that gave two sets of tokens is found, whoever asked, and whe
   const [violation] = check(history)
   t.match(violation, { invariant: 'I1', what: 'one code gave 2 sets of tokens' })
   t.match(violation!.evidence, { redemptions: [{ replica: 'one' }, { replica: 'two' }] })
+})
+
+/** A history in which a code that holds its record was redeemed at each of two replicas, while Redis was away. */
+function redeemedAtEach () {
+  const { history, logins: [first] } = threeLogins()
+  const code = 'a~sealed.code'
+  first.redemption.code = code
+  const second: Redemption = { ...first.redemption, replica: 'two', access_token: 'a~another.token', at: 60, endedAt: 70 }
+  history.redemptions.push(second)
+  history.events.push({ login: 'login-0', client_id: 'allow', replica: 'two' })
+  history.storeAway.push({ from: 0, to: 100 })
+  return { history, first: first.redemption, second, refusal: { ...first.refusal, code } }
+}
+
+t.test('I1: a code that holds its record may give tokens at each replica once, while Redis is away and no longer', async t => {
+  const right = redeemedAtEach()
+  t.same(broken(right.history), [])
+  t.same(redeemedAlone(right.history), [right.second])
+
+  const same = redeemedAtEach()
+  same.second.replica = 'one'
+  t.same(broken(same.history), ['I1 one code gave 2 sets of tokens'], 'twice at one replica')
+  same.history.startedAnew.push({ replica: 'one', at: 50 })
+  t.same(broken(same.history), [], 'which was started anew between the two')
+
+  const late = redeemedAtEach()
+  late.history.storeAway[0]!.to = 55
+  t.same(broken(late.history), ['I1 one code gave 2 sets of tokens'], 'when Redis was back')
+  t.same(redeemedAlone(late.history), [])
+
+  const kept = redeemedAtEach()
+  kept.first.code = kept.second.code = 'a-kept'
+  t.same(broken(kept.history), ['I1 one code gave 2 sets of tokens'], 'a code that Redis keeps')
+})
+
+t.test('I4: where a code that holds its record was refused it stays refused, and only there', async t => {
+  const { history, refusal } = redeemedAtEach()
+  history.redemptions.push({ ...refusal, replica: 'one', at: 40, endedAt: 45 })
+  t.same(broken(history), [])
+  history.redemptions.push({ ...refusal, replica: 'two', at: 50, endedAt: 55 })
+  t.same(broken(history), ['I4 a request was granted that had been refused'])
+})
+
+t.test('I3: a token that holds its record lives out its minute, one that Redis keeps does not', async t => {
+  const { history, logins: [first] } = threeLogins()
+  history.endings.push({ n: 0, access_token: 'token-0', how: 'revocation', at: 50 })
+  history.uses.push({ ...first.use, at: 60, endedAt: 65 })
+  t.same(broken(history), ['I3 a token was good after its revocation'])
+  for (const thing of [first.redemption, ...history.endings, ...history.uses.filter(({ n }) => n === 0)]) thing.access_token = 'a~sealed.token'
+  t.same(broken(history), [])
+})
+
+t.test('I6: tokens of a login that no page named are counted against the events of logins that nobody knows', async t => {
+  const { history, logins: [first] } = threeLogins()
+  delete first.attempt.login
+  t.same(broken(history), [])
+  history.events.shift()
+  t.same(broken(history), ['I6 1 sets of tokens, 0 audit events'])
 })
 
 t.test('I1: a code that gave tokens to another client is found', async t => {

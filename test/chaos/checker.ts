@@ -25,9 +25,12 @@ function codesAreSpentOnce (history: History): Violation[] {
 /** Redemptions beyond the first, of codes that hold their record: each at another replica, while Redis was away. */
 export const redeemedAlone = (history: History) => [...Map.groupBy(history.redemptions.filter(isTokens), ({ code }) => code).values()].filter(sets => sets.length > 1 && isOnceEach(history, sets)).flatMap(([, ...more]) => more)
 
-const isOnceEach = ({ storeAway }: History, sets: readonly Redemption[]) => isSealedHandle(sets[0]!.code) &&
-  new Set(sets.map(({ replica }) => replica)).size === sets.length &&
+const isOnceEach = ({ storeAway, startedAnew }: History, sets: readonly Redemption[]) => isSealedHandle(sets[0]!.code) &&
+  new Set(sets.map(redemption => processOf(redemption, startedAnew))).size === sets.length &&
   sets.slice(1).every(({ at }) => storeAway.some(({ from, to }) => at >= from && at < to))
+
+/** The process that answered: a replica that was started anew is another one. */
+const processOf = ({ replica, at }: Redemption, startedAnew: History['startedAnew']) => `${replica} ${startedAnew.filter(start => start.replica === replica && start.at <= at).length}`
 
 /** I2: no response carries another login's `sub` or `nonce`; one citizen has one `sub` at a client, two have two; a name is its own citizen's, a `sid` one browser's. */
 function answersAreOnesOwn ({ attempts, redemptions, uses }: History): Violation[] {
@@ -65,8 +68,8 @@ function endsAreFinal ({ uses, endings }: History): Violation[] {
 }
 
 /** I4: nothing is 200 after the same request by the same client was `invalid_grant`, by a code that holds its record at the same replica. */
-function refusalsAreFinal ({ redemptions }: History): Violation[] {
-  const sameness = ({ by, request, code, replica }: Redemption) => `${by} ${request} ${isSealedHandle(code) ? replica : ''}`
+function refusalsAreFinal ({ redemptions, startedAnew }: History): Violation[] {
+  const sameness = (redemption: Redemption) => `${redemption.by} ${redemption.request} ${isSealedHandle(redemption.code) ? processOf(redemption, startedAnew) : ''}`
   const refusals = new Map<string, Redemption>()
   for (const redemption of redemptions.filter(({ failure }) => failure === 'invalid_grant')) {
     const known = refusals.get(sameness(redemption))

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { failedAmong, figuresOf, percentile } from './figures.ts'
+import { backToNormal, failedAmong, figuresOf, inFlightAt, loginFigures, percentile, resetsSince } from './figures.ts'
 import { createHistory, type Outcome, type Purpose } from './history.ts'
 import { readObservations, type Observation } from './observations.ts'
 import { readChooser, readConsent } from './pages.ts'
@@ -14,6 +14,38 @@ t.test('a percentile is a value that was measured', async t => {
   t.equal(percentile(values, 1), 100)
   t.equal(percentile([7], 0.99), 7)
   t.equal(percentile([], 0.99), undefined)
+})
+
+t.test('a fault is told by the logins that were under way or began since, and by the requests that nobody answered', async t => {
+  const history = createHistory()
+  const rows: Array<[startedAt: number, endedAt: number, outcome: Outcome, purpose?: Purpose]> = [
+    [0, 900, 'success'], [900, 1100, 'failed'], [1200, 1300, 'success'], [1500, 1600, 'recovered'], [2000, 4500, 'success'], [3000, 9000, 'raced', 'race'], [5000, 5050, 'success']
+  ]
+  for (const [startedAt, endedAt, outcome, purpose = 'plain'] of rows) {
+    history.attempts.push({ n: history.attempts.length, purpose, client: 'allow', provider: 'here', citizen: 'c', given_name: 'C', nonce: 'n', startedAt, endedAt, outcome, notices: [], sent: [] })
+  }
+  const call = { step: 'token', method: 'POST', status: 200, replica: 'one' }
+  history.requests.push(
+    { ...call, n: 0, at: 800, ms: 50 },
+    { ...call, n: 1, at: 990, ms: 100, status: 502, replica: undefined },
+    { ...call, n: 2, at: 1210, ms: 3000, status: 503, failure: 'temporarily_unavailable' },
+    { ...call, n: 4, at: 2000, ms: 10, status: 0, replica: 'two' },
+    { ...call, n: 4, at: 2000, ms: 8000, step: 'provider' },
+    { ...call, n: 5, at: 3000, ms: 5000, step: 'replay', replica: 'one', status: 0 }
+  )
+  t.match(loginFigures(history, { from: 1000, to: 6000 }), {
+    'logins attempted': 6,
+    failed: 1,
+    'recovered by a click': 1,
+    'longest gap without a success, s': 2.9,
+    'longest login, s': 2.5,
+    'longest request, s': 3,
+    'back to normal after, s': 1
+  })
+  t.equal(backToNormal({ attempts: history.attempts.filter(({ outcome }) => outcome === 'raced') }, 1000), 0, 'a race takes longer on purpose')
+  t.same(resetsSince(history, 1000).map(({ n }) => n), [1, 4], 'an answer of ours is none, nor what went past the balancer')
+  t.same([...inFlightAt(history, 'one', { from: 1000, to: 1100 })], [1])
+  t.same([...inFlightAt(history, 'two', { from: 1000, to: 2100 })], [1, 4], 'nobody knows where the first one was')
 })
 
 t.test('a window counts the logins that began in it at its providers, and times the plain ones that went well', async t => {

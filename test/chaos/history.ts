@@ -8,6 +8,8 @@ export interface History {
   events: TokenEvent[]
   /** when no Redis answered at all, with the seconds after it in which replicas find out */
   storeAway: Array<{ from: number, to: number }>
+  /** replicas that were started anew while it was: each remembers nothing of its predecessor */
+  startedAnew: Array<{ replica: string, at: number }>
 }
 
 /**
@@ -108,4 +110,4 @@ export interface Ending { n: number, access_token: string, how: 'revocation' | '
 export interface TokenEvent { login: string, client_id: string, replica: string }
 
 /** A history in which nothing has happened. */
-export const createHistory = (): History => ({ attempts: [], requests: [], redemptions: [], uses: [], endings: [], events: [], storeAway: [] })
+export const createHistory = (): History => ({ attempts: [], requests: [], redemptions: [], uses: [], endings: [], events: [], storeAway: [], startedAnew: [] })

@@ -43,6 +43,7 @@ export const clusterGone = faultOf<Variant>('F7', {
       const goneAt = run.clock()
       await pause(terms.seconds * 300)
       await replica.stop('SIGTERM')
+      run.history.startedAnew.push({ replica: replica.name, at: run.clock() })
       await replica.start()
       const startedAt = run.clock()
       await pause(Math.max(terms.short ? servesMs / 2 : servesMs, goneAt + terms.seconds * 1000 - run.clock()))
