@@ -1,5 +1,5 @@
 import t from 'tap'
-import { backToNormal, failedAmong, figuresOf, inFlightAt, loginFigures, percentile, resetsSince } from './figures.ts'
+import { backToNormal, failedAmong, figuresOf, growth, inFlightAt, loginFigures, percentile, resetsSince } from './figures.ts'
 import { createHistory, type Outcome, type Purpose } from './history.ts'
 import { readObservations, type Observation } from './observations.ts'
 import { readChooser, readConsent } from './pages.ts'
@@ -14,6 +14,12 @@ t.test('a percentile is a value that was measured', async t => {
   t.equal(percentile(values, 1), 100)
   t.equal(percentile([7], 0.99), 7)
   t.equal(percentile([], 0.99), undefined)
+})
+
+t.test('what grows is seen by the last third beside the first, whatever one value does', async t => {
+  t.equal(growth([100, 500, 101, 102, 103, 104, 103, 1, 106]), 2)
+  t.equal(growth([100, 90, 80]), -20)
+  t.equal(growth([]), undefined)
 })
 
 t.test('a fault is told by the logins that were under way or began since, and by the requests that nobody answered', async t => {

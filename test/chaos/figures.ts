@@ -9,6 +9,13 @@ export function percentile (values: readonly number[], share: number): number | 
 /** The value in the middle. */
 export const median = (values: readonly number[]) => percentile(values, 0.5)
 
+/** By how much the last third of some values is above the first, in per cent; undefined where there are none. */
+export function growth (values: readonly number[]): number | undefined {
+  const third = Math.ceil(values.length / 3)
+  const [first, last] = [median(values.slice(0, third)), median(values.slice(-third))]
+  return first === undefined || last === undefined ? undefined : Math.round((last / first - 1) * 1000) / 10
+}
+
 /** Which attempts are looked at: those that began in this time, at these providers. */
 export interface Window { from: number, to: number, providers: readonly string[] }
 

@@ -2,8 +2,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { until } from '../support/redis.ts'
 import { createClock } from './clock.ts'
-import { blockLoop } from './event-loop.ts'
 import type { TokenEvent } from './history.ts'
+import { blockLoop, memoryOf } from './inspector.ts'
 import { end, launch, runs, type Launched } from './processes.ts'
 
 /** How a replica is started, where it is not as it was before. */
@@ -40,6 +40,8 @@ export interface Replica {
   thaw (): void
   /** Keeps its event loop busy for so long. */
   blockLoop (milliseconds: number): Promise<void>
+  /** The bytes of what it needs, and of the whole of it. */
+  memory (): Promise<{ needed: number, resident: number }>
   /** Nobody reads its log, until somebody does again. */
   holdLog (): void
   takeLog (): void
@@ -106,6 +108,7 @@ export function createReplica ({ name, directory, port, operationsPort, inspecto
     freeze () { current!.child.kill('SIGSTOP'); isFrozen = true },
     thaw () { current!.child.kill('SIGCONT'); isFrozen = false },
     blockLoop: milliseconds => blockLoop(current!, inspectorPort, milliseconds),
+    memory: () => memoryOf(current!, inspectorPort),
     holdLog () { current!.holdOutput() },
     takeLog () { current!.takeOutput() },
     shiftClock (seconds) { clock.shift(current!, seconds) },

@@ -59,12 +59,13 @@ async function replaced (stage: Stage, name: string, { releases: [first, ...next
   return { ...result, criteria: [none('logins that failed', result.failed.length), none('logins that had to go another way', result.recovered.length), ...result.criteria] }
 }
 
-async function replace (replica: Replica, release?: string) {
+/** Starts a replica anew, when it has ended in order. */
+export async function replace (replica: Replica, release?: string) {
   const exit = await replica.stop('SIGTERM')
   await replica.start({ release })
   return exit
 }
 
 /** The next one goes when the load balancer has this one back. */
-const untilTaken = (run: Run, { balancer }: Stage, { name }: Replica) =>
+export const untilTaken = (run: Run, { balancer }: Stage, { name }: Replica) =>
   run.until(async () => (await balancer.standing()).some(({ replica, isUp }) => replica === name && isUp), takenBackMs / 1000)

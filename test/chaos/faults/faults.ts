@@ -14,6 +14,7 @@ import { keysChange } from './f12.ts'
 import { clockOff } from './f21.ts'
 import { nobodyReads } from './f22.ts'
 import { notStraightOn } from './f23.ts'
+import { soak } from './f24.ts'
 
 /** Every fault that can be run, by its number; one file each. */
 export const faults: Record<string, Fault> = {
@@ -31,5 +32,6 @@ export const faults: Record<string, Fault> = {
   F12: keysChange,
   F21: clockOff,
   F22: nobodyReads,
-  F23: notStraightOn
+  F23: notStraightOn,
+  F24: soak
 }
