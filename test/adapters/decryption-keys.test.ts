@@ -96,7 +96,9 @@ t.test('what was not encrypted for any of our keys does not open', async t => {
 
 t.test('whatever is altered in it, it does not open, and never is it an error of ours', async t => {
   for (const key of [rsaKeys[1]!, ecKeys[1]!]) {
-    const parts = (await encryptedFor(key, '{"sub":"Wilhelmina"}')).split('.')
+    let parts: string[]
+    do parts = (await encryptedFor(key, '{"sub":"Wilhelmina"}')).split('.')
+    while (Buffer.from(parts[1]!, 'base64url')[0] === 0)                // RSA takes no notice of a leading zero that is left out
     const altered = (i: number, change: (bytes: Buffer) => Buffer) => parts.map((part, j) => j === i ? change(Buffer.from(part, 'base64url')).toString('base64url') : part).join('.')
     for (const i of [1, 2, 3, 4]) {
       const turned = altered(i, bytes => Buffer.from(bytes.map((byte, j) => j === 0 ? byte ^ 1 : byte)))

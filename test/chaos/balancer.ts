@@ -35,6 +35,7 @@ defaults
   timeout client 60s
   timeout server 60s
   timeout http-keep-alive 60s
+  timeout check 2s
   retries 3
   retry-on conn-failure${retriesGets ? ' empty-response' : ''}
   option redispatch 1
