@@ -1,5 +1,5 @@
 /**
- * `npm run mutate [-- path-filter …]`: takes away each check of `src/protocol/` and `src/adapters/` in turn; each must turn a test red.
+ * `npm run mutate [-- path-filter …] [--tests path-filter,…]`: takes away each check of `src/protocol/` and `src/adapters/` in turn; each must turn a test red.
  * Lists the survivors, and fails if there is one that `mutate-equivalent.json` does not explain ({ file, snippet, change?, reason }).
  */
 import { spawn } from 'node:child_process'
@@ -7,6 +7,7 @@ import { globSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
 import ts from 'typescript'
 import { mutantsOf, mutated } from './support/mutants.ts'
 import type { Mutant } from './support/mutants.ts'
@@ -18,7 +19,7 @@ interface Explained { file: string, snippet: string, change?: string, reason: st
 const root = fileURLToPath(new URL('..', import.meta.url))
 const workers = 2
 const begin = Date.now()
-const filters = process.argv.slice(2)
+const { positionals: filters, values: { tests: wanted } } = parseArgs({ allowPositionals: true, options: { tests: { type: 'string' } } })
 const hook = pathToFileURL(join(root, 'test/support/mutant.ts')).href
 const scratch = mkdtempSync(join(tmpdir(), 'passerelle-mutate-'))
 const running = new Set<number>()
@@ -41,6 +42,7 @@ for (const mutant of mutants) {
 const explained: Explained[] = JSON.parse(readFileSync(join(root, 'test/mutate-equivalent.json'), 'utf8'))
 
 const testFiles = globSync('test/**/*.test.ts', { cwd: root, exclude: path => path.endsWith('node_modules') }).sort()
+  .filter(file => wanted === undefined || wanted.split(',').some(part => file.includes(part)))
 console.log(`${mutants.length} checks in ${sources.size} files; first ${testFiles.length} test files as they are`)
 const tests: TestFile[] = []
 await each(testFiles, async (file, worker) => { tests.push(await baseline(file, worker)) })
