@@ -48,7 +48,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 
 const results: Result[] = []
 const began = performance.now()
-const conditions = { short, rate, seconds, passes, node: process.version, cores: availableParallelism(), loadBefore: loadavg()[0], at: new Date().toISOString() }
+const conditions = { arguments: withoutFiles(process.argv.slice(2)), short, rate, seconds, passes, node: process.version, cores: availableParallelism(), loadBefore: loadavg()[0], at: new Date().toISOString() }
 try {
   for (let pass = 1; pass <= passes; pass++) {
     if (passes > 1) say(`pass ${pass} of ${passes}`)
@@ -74,6 +74,11 @@ for (const { fault, variant, violations, failed } of results) {
 }
 console.log(`All of it: ${file}`)
 process.exitCode = summaries.every(({ passed }) => passed) ? 0 : 1
+
+/** What was asked for, but for where it is written. */
+function withoutFiles (args: readonly string[]) {
+  return args.filter((arg, i) => ![arg, args[i - 1]].some(option => option === '--json' || option === '--previous'))
+}
 
 function readArguments () {
   try {

@@ -62,9 +62,10 @@ export const slowMs = 2000
 export const underWayIn = ({ attempts }: Pick<History, 'attempts'>, { from, to }: Omit<Window, 'providers'>) =>
   attempts.filter(({ startedAt, endedAt = Infinity }) => endedAt >= from && startedAt < to)
 
-/** What `faults.md` asks of every fault: the logins that were under way when it began and those that began since. */
-export function loginFigures ({ attempts, requests }: History, { from, to }: Omit<Window, 'providers'>) {
-  const touchable = underWayIn({ attempts }, { from, to })
+/** What every fault reports of the logins that were under way when it began and of those that began since: at all providers, or only at some. */
+export function loginFigures ({ attempts, requests }: History, { from, to, providers }: Omit<Window, 'providers'> & Partial<Window>) {
+  const touchable = underWayIn({ attempts }, { from, to }).filter(({ provider }) => providers?.includes(provider) ?? true)
+  const theirs = new Set(touchable.map(({ n }) => n))
   const plain = touchable.filter(({ purpose }) => purpose === 'plain')     // the others do more than a login
   const successes = touchable.filter(isWell).map(({ endedAt }) => endedAt!).filter(at => at >= from && at < to).toSorted((a, b) => a - b)
   const moments = [from, ...successes, to]
@@ -74,8 +75,8 @@ export function loginFigures ({ attempts, requests }: History, { from, to }: Omi
     'recovered by a click': recoveredIn({ attempts: touchable }).length,
     'longest gap without a success, s': inSeconds(Math.max(...moments.slice(1).map((at, i) => at - moments[i]!))),
     'longest login, s': inSeconds(Math.max(0, ...plain.map(({ startedAt, endedAt = to }) => endedAt - startedAt))),
-    'longest request, s': inSeconds(longestRequestMs(requests, from)),
-    'back to normal after, s': backToNormal({ attempts }, from)
+    'longest request, s': inSeconds(longestRequestMs(requests.filter(({ n }) => n === undefined || theirs.has(n)), from)),
+    'back to normal after, s': backToNormal({ attempts: touchable }, from)
   }
 }
 

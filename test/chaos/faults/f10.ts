@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { always, isWanted, none, warmUp, within, type Fault, type Result, type Terms } from '../fault.ts'
-import { attemptsIn, countOutcomes, failedAmong, figuresOf, inSeconds, median, recoveredIn, since, whole } from '../figures.ts'
+import { attemptsIn, countOutcomes, failedAmong, figuresOf, loginFigures, median, recoveredIn, since, whole } from '../figures.ts'
 import { startRun } from '../run.ts'
 import type { Stage } from '../stage.ts'
 
@@ -106,11 +106,7 @@ export async function withFault (stage: Stage, variant: string, { rate, seconds,
     fault: 'F10',
     variant,
     figures: {
-      'logins at the others': others.attempted,
-      'of them failed': failed.length,
-      'recovered by a click': others.recovered,
-      'longest gap without a success, s': inSeconds(others.longestGapMs),
-      'longest login, s': inSeconds(others.longestLoginMs),
+      ...loginFigures(history, { from, to: end, providers: othersOf(stage) }),
       'p50, ms': whole(others.p50Ms),
       'p99, ms': whole(others.p99Ms),
       'logins at this provider': there.length,

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { always, isWanted, none, warmUp, within, type Fault, type Result, type Terms } from '../fault.ts'
-import { attemptsIn, countOutcomes, failedAmong, inSeconds, recoveredIn, since } from '../figures.ts'
+import { attemptsIn, countOutcomes, failedAmong, inSeconds, loginFigures, recoveredIn, since } from '../figures.ts'
 import { startRun } from '../run.ts'
 import type { Stage } from '../stage.ts'
 
@@ -74,6 +74,7 @@ async function withoutProviders (stage: Stage, variant: string, { rate, seconds 
     fault: 'F11',
     variant,
     figures: {
+      ...loginFigures(history, { from: normalAt, to: end }),
       'down for, s': inSeconds(to - from),
       'logins meanwhile': meanwhile.length,
       'of them told on the chooser': outcomes.told ?? 0,
@@ -82,7 +83,6 @@ async function withoutProviders (stage: Stage, variant: string, { rate, seconds 
       'replicas ready after, s': restart ? since(readyAt, startedAt) : undefined,
       'every chooser explains after, s': since(explainedAt, readyAt),
       'first success at every provider after, s': since(backAt(), upAt),
-      'failed since': failed.length,
       'logins tried again': ended.replayed
     },
     criteria: [

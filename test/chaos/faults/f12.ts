@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { always, isWanted, none, warmUp, type Criterion, type Fault, type Result, type Terms } from '../fault.ts'
-import { attemptsIn, countOutcomes, failedAmong, figuresOf, inSeconds, recoveredIn, whole } from '../figures.ts'
+import { attemptsIn, countOutcomes, failedAmong, figuresOf, loginFigures, recoveredIn, whole } from '../figures.ts'
 import { startRun } from '../run.ts'
 import type { Provider } from '../provider.ts'
 import type { Stage } from '../stage.ts'
@@ -63,9 +63,8 @@ export async function keysRenewed (stage: Stage, provider: Provider, { rate, sec
     fault: 'F12',
     variant: 'keys_renewed',
     figures: {
+      ...loginFigures(ended.history, { from, to }),
       'logins at this provider': figures.attempted,
-      'failed, at any': failed.length,
-      'longest login, s': inSeconds(figures.longestLoginMs),
       'p99, ms': whole(figures.p99Ms),
       'first login after the change': first?.outcome,
       'its keys asked for': fetches,
@@ -113,13 +112,11 @@ async function unknownKid (stage: Stage, provider: Provider, { rate, seconds }: 
     fault: 'F12',
     variant: 'unknown_kid',
     figures: {
+      ...loginFigures(ended.history, { from, to: end, providers: others }),
       'logins at this provider': there.length,
       'of them well': outcomes.success ?? 0,
       'recovered at another': outcomes.recovered ?? 0,
       'told on the chooser': outcomes.told ?? 0,
-      'logins at the others': figures.attempted,
-      'failed, at any': failed.length,
-      'longest login, s': inSeconds(figures.longestLoginMs),
       'p99, ms': whole(figures.p99Ms),
       'its keys asked for': fetches,
       'logins tried again': ended.replayed
@@ -164,9 +161,8 @@ async function keysAway (stage: Stage, away: Away, { rate, seconds }: Terms): Pr
     fault: 'F12',
     variant: 'jwks_away',
     figures: {
+      ...loginFigures(ended.history, { from: 0, to }),
       'logins at this provider': figures.attempted,
-      'failed, at any': failed.length,
-      'longest login, s': inSeconds(figures.longestLoginMs),
       'p99, ms': whole(figures.p99Ms),
       'its keys asked for': times.join(' + '),
       'logins tried again': ended.replayed
