@@ -75,6 +75,29 @@ t.test('all that a provider vouched for is over at every site within ten seconds
   t.notOk(app.isRecalled({ idp: 'tresorine', identifiedAt: Math.floor(Date.now() / 1000) }))
 })
 
+t.test('under load, too: whoever comes by another provider does not notice', async t => {
+  const { directory, enter, knows } = await openSites(t)
+  const [caught, free] = await Promise.all(['vitalys', 'tresorine'].map(provider => Promise.all([enter(provider), enter(provider), enter(provider)])))
+  const over = new AbortController()
+  let entered = 0
+  const load = Promise.all(['vitalys', 'tresorine', 'tresorine'].map(async provider => {
+    while (!over.signal.aborted) {
+      const entering = enter(provider).then(() => { entered++ })
+      await (provider === 'vitalys' ? entering.catch(() => {}) : entering)  // who came by it just before has to begin anew
+    }
+  }))
+  await until('they come and go', 20_000, () => entered > 5)
+  const { code, text } = await run(['--idp', 'vitalys', '--since', hourAgo()], { PASSERELLE_CONFIG: directory })
+  t.equal(code, 0, text)
+  await until('the sessions by it are over', 10_000, async () => (await Promise.all(caught!.map(knows))).every(known => !known))
+  const before = entered
+  await until('they still come and go', 20_000, () => entered > before + 5)
+  over.abort()
+  await load
+  t.same(await Promise.all(free!.map(knows)), [true, true, true])
+  await t.resolves(enter('vitalys'), 'who comes by it afterwards is let in')
+})
+
 t.test('a site that cannot be told is named, and the command ends with 1; said again it is told', async t => {
   const { directory, town, app, second, way } = await openSites(t)
   way.cut()
