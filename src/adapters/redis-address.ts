@@ -48,7 +48,12 @@ export function faultOfRedis ({ urls, cluster, tls }: RedisAddress) {
 }
 
 function isReadable (url: string) {
-  if (!/^rediss?:\/\/[^\s/]+(\/\d{0,4})?$/.test(url) || !URL.canParse(url)) return false
-  const { username, password, hostname } = new URL(url)
-  try { return hostname !== '' && decodeURIComponent(username + password) !== undefined } catch { return false }
+  if (!/^rediss?:\/\/[^\s/?#]+(\/\d{0,4})?$/.test(url) || !URL.canParse(url)) return false
+  const { username, password } = new URL(url)
+  try {
+    decodeURIComponent(username + password)
+    return true
+  } catch {
+    return false
+  }
 }

@@ -27,22 +27,22 @@ export function endOf ({ error, isSecure, reached, secured, spoke }: Ended) {
 /** The code of a refusal that somebody has to do something about; undefined for every other answer. */
 export function refusalOf ({ name, message }: Error) {
   const [code = ''] = message.split(' ', 1)
-  return name === 'ReplyError' && code in refusals ? code : undefined
+  return name === 'ReplyError' && refusals.has(code) ? code : undefined
 }
 
-const refusals: Record<string, string> = {
+const refusals = new Map(Object.entries({
   WRONGPASS: 'it does not accept our user or password',
   NOAUTH: 'it wants a user and password',
   NOPERM: 'our user has no right to do this: docs/redis.md says which rights it needs',
   OOM: 'its memory is full, and it may not forget anything',
   MISCONF: 'it cannot write to its disk, and refuses writes because of that',
   NOREPLICAS: 'too few replicas follow it (min-replicas-to-write)'
-}
+}))
 
 const untrusted = 'its certificate is by no authority that we trust (redis.ca)'
 const refused = 'it does not accept our certificate, or wants one (redis.tls_client)'
 
-const failures: Record<string, string> = {
+const failures = new Map(Object.entries({
   ECONNREFUSED: 'nobody listens there',
   EHOSTUNREACH: 'there is no way to it',
   ENETUNREACH: 'there is no way to it',
@@ -67,8 +67,8 @@ const failures: Record<string, string> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: untrusted,
   CERT_SIGNATURE_FAILURE: untrusted,
   INVALID_CA: untrusted
-}
+}))
 
 function wordsOf (code: string) {
-  return failures[code] ?? refusals[code] ?? (/^ERR_SSL_.*ALERT/.test(code) ? refused : 'the connection failed')
+  return failures.get(code) ?? refusals.get(code) ?? (/^ERR_SSL_.*ALERT/.test(code) ? refused : 'the connection failed')
 }
