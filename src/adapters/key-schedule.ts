@@ -10,7 +10,7 @@ export function retiredAt<K extends Scheduled> (keys: readonly K[], key: K): num
 }
 
 /** Seconds that a replica may be late: with the next key, or by its clock. */
-const lateSeconds = 15 * 60
+export const lateSeconds = 15 * 60
 
 /** Seconds for which a client may keep our published keys. */
 export const publishedMaxAge = 600

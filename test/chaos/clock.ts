@@ -4,9 +4,9 @@ import type { Launched } from './processes.ts'
 
 const preload = fileURLToPath(new URL('preloads/shifted-clock.ts', import.meta.url))
 
-/** The clock of a process, by a file that says how far it is off. */
-export function createClock (file: string) {
-  writeFileSync(file, '0')
+/** The clock of a process, by a file that says by how many seconds it is off. */
+export function createClock (file: string, seconds = 0) {
+  writeFileSync(file, String(seconds))
   return {
     args: ['--import', preload],
     env: { CHAOS_CLOCK: file },

@@ -4,13 +4,17 @@ import { createJar } from '../world/browser.ts'
 import { citizenOf } from '../world/light-provider.ts'
 import type { Attempt, Purpose } from './history.ts'
 import { logIn, type Finished } from './login.ts'
+import type { Provider } from './provider.ts'
 import type { Scene } from './service.ts'
+import type { Client } from './stage.ts'
 
 export interface DriverOptions {
   /** logins that begin in a second, whatever becomes of earlier ones; 0 for none */
   rate: number
   /** whether a citizen whose login failed tries once more at once, in the same browser */
   persists?: boolean
+  /** who wants to enter what; as many at each provider for each client unless set */
+  pairs?: ReadonlyArray<{ provider: Provider, client: Client }>
   onFinished?: (finished: Finished) => void
 }
 
@@ -20,7 +24,7 @@ const mostInFlight = 1000
 const citizens = 150
 
 /** An open model of arrivals: logins begin at a fixed rate, as many at each provider and each client, until it is ended. */
-export function startDriver (scene: Scene, { rate, persists = false, onFinished = () => {} }: DriverOptions) {
+export function startDriver (scene: Scene, { rate, persists = false, onFinished = () => {}, ...chosen }: DriverOptions) {
   const { stage: { providers, clients }, history, clock } = scene
   const figures = { leftOut: 0, mostLateMs: 0 }
   const inFlight = new Set<Promise<void>>()
@@ -28,8 +32,8 @@ export function startDriver (scene: Scene, { rate, persists = false, onFinished 
   const over = new AbortController()
 
   // shuffled: in a fixed order the load balancer, which takes turns as well, would lead one provider's citizens to one replica
-  const pairs = providers.flatMap(provider => clients.map(client => ({ provider, client })))
-  let turns: typeof pairs = []
+  const { pairs = providers.flatMap(provider => clients.map(client => ({ provider, client }))) } = chosen
+  let turns: Array<typeof pairs[number]> = []
   const nextPair = () => {
     if (turns.length === 0) turns = pairs.map(pair => ({ pair, place: Math.random() })).sort((a, b) => a.place - b.place).map(({ pair }) => pair)
     return turns.pop()!

@@ -19,6 +19,9 @@ export function growth (values: readonly number[]): number | undefined {
 /** Which attempts are looked at: those that began in this time, at these providers. */
 export interface Window { from: number, to: number, providers: readonly string[] }
 
+/** How long a login took, without what its citizen took to look at pages. */
+const tookMs = ({ startedAt, endedAt = Infinity, lingeredMs = 0 }: Attempt) => endedAt - startedAt - lingeredMs
+
 /** The attempts of a window. */
 export const attemptsIn = ({ attempts }: Pick<History, 'attempts'>, { from, to, providers }: Window) =>
   attempts.filter(({ startedAt, provider }) => startedAt >= from && startedAt < to && providers.includes(provider))
@@ -42,14 +45,14 @@ export const countOutcomes = (attempts: readonly Attempt[]) => Object.fromEntrie
 export function figuresOf (history: History, window: Window) {
   const attempts = attemptsIn(history, window)
   const successes = attempts.filter(isWell)
-  const durations = successes.filter(({ purpose, outcome }) => purpose === 'plain' && outcome === 'success').map(({ startedAt, endedAt }) => endedAt! - startedAt)
+  const durations = successes.filter(({ purpose, outcome }) => purpose === 'plain' && outcome === 'success').map(tookMs)
   const moments = [window.from, ...successes.map(({ endedAt }) => endedAt!).filter(at => at < window.to).toSorted((a, b) => a - b), window.to]
   return {
     attempted: attempts.length,
     failed: failedAmong(attempts).length,
     recovered: recoveredIn({ attempts }).length,
     longestGapMs: Math.max(...moments.slice(1).map((at, i) => at - moments[i]!)),
-    longestLoginMs: Math.max(0, ...attempts.flatMap(({ startedAt, endedAt }) => endedAt === undefined ? [] : [endedAt - startedAt])),
+    longestLoginMs: Math.max(0, ...attempts.filter(({ endedAt }) => endedAt !== undefined).map(tookMs)),
     p50Ms: percentile(durations, 0.5),
     p99Ms: percentile(durations, 0.99)
   }
@@ -74,7 +77,7 @@ export function loginFigures ({ attempts, requests }: History, { from, to, provi
     failed: failedAmong(touchable).length,
     'recovered by a click': recoveredIn({ attempts: touchable }).length,
     'longest gap without a success, s': inSeconds(Math.max(...moments.slice(1).map((at, i) => at - moments[i]!))),
-    'longest login, s': inSeconds(Math.max(0, ...plain.map(({ startedAt, endedAt = to }) => endedAt - startedAt))),
+    'longest login, s': inSeconds(Math.max(0, ...plain.map(attempt => tookMs({ endedAt: to, ...attempt })))),
     'longest request, s': inSeconds(longestRequestMs(requests.filter(({ n }) => n === undefined || theirs.has(n)), from)),
     'back to normal after, s': backToNormal({ attempts: touchable }, from)
   }
@@ -90,7 +93,7 @@ export const longestRequestMs = (requests: readonly Call[], from: number) => req
 /** Seconds from a moment on after which no login began any more that failed, had to go another way or took unusually long. */
 export const backToNormal = ({ attempts }: Pick<History, 'attempts'>, from: number) => inSeconds(attempts
   .filter(({ endedAt = Infinity }) => endedAt >= from)
-  .filter(attempt => !isWell(attempt) || attempt.outcome === 'recovered' || (attempt.purpose === 'plain' && attempt.endedAt! - attempt.startedAt > slowMs))
+  .filter(attempt => !isWell(attempt) || attempt.outcome === 'recovered' || (attempt.purpose === 'plain' && tookMs(attempt) > slowMs))
   .reduce((last, { startedAt }) => Math.max(last, startedAt - from), 0))!
 
 /** No answer, or one that the load balancer gave in place of a replica. */

@@ -40,6 +40,10 @@ export interface Attempt {
   outcome?: Outcome
   /** where and why it did not end well */
   why?: string
+  /** whether the page that it ended on has something to click that leads on */
+  hasWayOn?: boolean
+  /** of its time, what the citizen took to look at pages */
+  lingeredMs?: number
   /** the gateway's id of this login, as the last chooser showed it */
   login?: string
   /** codes of the banners that were read */
@@ -84,7 +88,8 @@ export interface Redemption {
   status: number
   failure?: string | undefined
   access_token?: string
-  /** what the ID Token says */
+  /** which key signed the ID Token, and what that says */
+  kid?: unknown
   sub?: unknown
   nonce?: unknown
   sid?: unknown

@@ -4,7 +4,7 @@ import { isSealedHandle } from '../../src/adapters/handles.ts'
 import type { CookieJar } from '../world/browser.ts'
 import type { Answer } from './calls.ts'
 import type { Attempt, Outcome } from './history.ts'
-import { readChooser, readConsent, type Chooser } from './pages.ts'
+import { offersWayOn, readChooser, readConsent, type Chooser } from './pages.ts'
 import { createService, type Scene, type Service } from './service.ts'
 
 /** A login that ended with tokens: what can be tried with them afterwards. */
@@ -34,12 +34,18 @@ export async function logIn (scene: Scene, attempt: Attempt, jar: CookieJar): Pr
 
 /** From page to page, as a citizen reads them. Where a provider fails on the way, another one that is offered is chosen, once. */
 async function walk (scene: Scene, asked: Asked, jar: CookieJar): Promise<End> {
-  const { stage: { issuer }, clock } = scene
+  const { stage: { issuer }, clock, lingersMs = 0 } = scene
   const { attempt, service } = asked
   const visit = visitor(scene, attempt, jar)
   const entrance = service.authorizationUrl({ state: asked.state, nonce: attempt.nonce, code_challenge: createHash('sha256').update(asked.verifier).digest('base64url') })
   let choice = attempt.provider
   let detour: 'returned' | 'stuck' | undefined
+  const linger = async () => {
+    if (lingersMs === 0) return
+    const milliseconds = Math.random() * lingersMs
+    attempt.lingeredMs = (attempt.lingeredMs ?? 0) + milliseconds
+    await pause(milliseconds)
+  }
   let answer = await visit('authorize', entrance)
 
   for (let steps = 0; steps < longestWay; steps++) {
@@ -54,6 +60,7 @@ async function walk (scene: Scene, asked: Asked, jar: CookieJar): Promise<End> {
     }
     if (onward !== undefined) {
       attempt.sent.push({ at: clock(), provider: choice })
+      await linger()
       answer = await visit('provider', `${onward}&citizen=${attempt.citizen}`)
       if (locationOf(answer) !== undefined) continue
       if (detour !== undefined) return { outcome: detour, why: `stuck at ${choice}, too: ${reasonOf(answer)}` }
@@ -66,11 +73,15 @@ async function walk (scene: Scene, asked: Asked, jar: CookieJar): Promise<End> {
     const page = answer.status === 200 ? answer.text : ''
     const consent = readConsent(page)
     if (consent !== undefined) {
+      await linger()
       answer = await visit('agree', new URL(consent.action, answer.url), consent.fields)
       continue
     }
     const chooser = readChooser(page)
-    if (chooser === undefined) return { outcome: 'failed', why: `${stepOf(answer.url)}: ${reasonOf(answer)}` }
+    if (chooser === undefined) {
+      attempt.hasWayOn = offersWayOn(answer.text)
+      return { outcome: 'failed', why: `${stepOf(answer.url)}: ${reasonOf(answer)}` }
+    }
     attempt.login = chooser.login
     if (chooser.notice !== undefined) {
       attempt.notices.push(chooser.notice)
@@ -85,6 +96,7 @@ async function walk (scene: Scene, asked: Asked, jar: CookieJar): Promise<End> {
     }
     const link = chooser.cards.get(choice)?.href
     if (link === undefined) return { outcome: 'failed', why: `${choice} cannot be chosen` }
+    await linger()
     answer = await visit('login', new URL(link, answer.url))
   }
   return { outcome: 'failed', why: `sent on ${longestWay} times` }
@@ -119,7 +131,7 @@ const reasonOf = ({ status, failure, error = '' }: Pick<Answer, 'status' | 'fail
 /** What the service makes of what the browser brings back. */
 export async function comeBack (scene: Scene, asked: Asked, parameters: URLSearchParams): Promise<End> {
   const { attempt, service, verifier, state } = asked
-  const { n, purpose, nonce, given_name } = attempt
+  const { n, purpose, given_name } = attempt
   const failed = (why: string): End => ({ outcome: 'failed', why })
   if (parameters.get('state') !== state) return failed('another state came back')
   if (parameters.get('iss') !== scene.stage.issuer) return failed('another iss came back')
@@ -132,7 +144,7 @@ export async function comeBack (scene: Scene, asked: Asked, parameters: URLSearc
   if (purpose === 'wrong_first') await tryWrongly(scene, asked, code)
   const answer = await service.redeem({ n, code, verifier })
   if (answer.tokens === undefined) return failed(`token: ${reasonOf(answer)}`)
-  const claims = await service.verify(answer.tokens.id_token, nonce)
+  const claims = await service.verify(attempt, answer.tokens.id_token)
   if ('fault' in claims) return failed(`ID Token: ${claims.fault}`)
   attempt.sub = claims.sub
   attempt.sid = claims.sid

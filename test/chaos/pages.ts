@@ -43,5 +43,11 @@ export function readConsent (body: string): { action: string, fields: URLSearchP
   return { action: form['action']!, fields: new URLSearchParams([...hidden, ['decision', 'continue']]) }
 }
 
+/** ids of what leads on; an account is chosen by a link of its own */
+const leadsOn = /^(retry|again|choose|return|idp-.+)$/
+
+/** Whether a page has a link that leads on. */
+export const offersWayOn = (body: string) => tags(body, 'a').some(({ id = '', href }) => leadsOn.test(id) && href !== undefined)
+
 /** The code that an error page tells the help desk. */
 export const readErrorCode = (body: string) => / id="error-code"[^>]*>(\w+)</.exec(body)?.[1]

@@ -47,6 +47,8 @@ export interface Replica {
   takeLog (): void
   /** Sets its clock so many seconds ahead of ours, or behind. */
   shiftClock (seconds: number): void
+  /** the hash of the configuration that it has in force */
+  hash (): Promise<string | undefined>
   /** the sum of a metric over all its labels that match */
   metric (name: string, labels?: RegExp): Promise<number>
 }
@@ -74,6 +76,7 @@ export function createReplica ({ name, directory, port, operationsPort, inspecto
     const { login, client_id } = JSON.parse(line)
     events.push({ login, client_id, replica: name })
   }
+  const metrics = async () => (await fetch(`${operations}/metrics`)).text()
   return {
     name,
     url: `http://127.0.0.1:${port}`,
@@ -112,9 +115,9 @@ export function createReplica ({ name, directory, port, operationsPort, inspecto
     holdLog () { current!.holdOutput() },
     takeLog () { current!.takeOutput() },
     shiftClock (seconds) { clock.shift(current!, seconds) },
+    hash: async () => /^passerelle_configuration_info\{hash="(\w+)"\} 1$/m.exec(await metrics())?.[1],
     async metric (name, labels = /^/) {
-      const text = await fetch(`${operations}/metrics`).then(answer => answer.text())
-      return [...text.matchAll(new RegExp(`^${name}(?:\\{(.*)\\})? (\\S+)$`, 'gm'))].filter(([, own = '']) => labels.test(own)).reduce((sum, [, , value]) => sum + Number(value), 0)
+      return [...(await metrics()).matchAll(new RegExp(`^${name}(?:\\{(.*)\\})? (\\S+)$`, 'gm'))].filter(([, own = '']) => labels.test(own)).reduce((sum, [, , value]) => sum + Number(value), 0)
     }
   }
 }

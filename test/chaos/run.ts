@@ -3,6 +3,7 @@ import { createCaller } from './calls.ts'
 import { check, type Violation } from './checker.ts'
 import { startDriver, type DriverOptions } from './driver.ts'
 import { createHistory, type History } from './history.ts'
+import { createKeyCaches, type KeyKeeping } from './key-caches.ts'
 import type { Finished } from './login.ts'
 import { startReplayer } from './replayer.ts'
 import type { Scene } from './service.ts'
@@ -28,15 +29,16 @@ export interface Ended { history: History, violations: Violation[], replayed: nu
 
 const settleMs = 5000
 
-export interface RunOptions extends Pick<DriverOptions, 'rate' | 'persists'>, Pick<Scene, 'keptMs'> {}
+export interface RunOptions extends Pick<DriverOptions, 'rate' | 'persists'>, Pick<Scene, 'keptMs' | 'lingersMs'>, KeyKeeping {}
 
 /** Starts logins at this rate, what tries them again, and the watch over every replica. */
-export function startRun (stage: Stage, { rate, persists = false, keptMs = 0 }: RunOptions): Run {
+export function startRun (stage: Stage, { rate, persists = false, keptMs = 0, lingersMs = 0, ...keeping }: RunOptions): Run {
   const history = createHistory()
   const began = performance.now()
   const clock = () => Math.round((performance.now() - began) * 100) / 100
   const { call, close } = createCaller(history, clock)
-  const scene = { stage, history, call, clock, keptMs }
+  const keyCaches = createKeyCaches({ issuer: stage.issuer, call, clock, ...keeping })
+  const scene = { stage, history, call, clock, keyCaches, keptMs, lingersMs }
   const eventsBefore = stage.replicas.map(({ events }) => events.length)
   const watch = startWatch(scene)
   const replayer = startReplayer(scene)

@@ -1,12 +1,23 @@
-import { createLocalJWKSet, jwtVerify } from 'jose'
+import { jwtVerify } from 'jose'
 import { createHash } from 'node:crypto'
 import { parsed, type Caller } from './calls.ts'
 import type { Attempt, History } from './history.ts'
+import type { KeyCaches } from './key-caches.ts'
 import type { Replica } from './replica.ts'
 import type { Client, Stage } from './stage.ts'
 
 /** Where logins happen, and what writes them down. */
-export interface Scene { stage: Stage, history: History, call: Caller, clock: () => number, /** how long services keep a code before they ask with it */ keptMs?: number }
+export interface Scene {
+  stage: Stage
+  history: History
+  call: Caller
+  clock: () => number
+  keyCaches: KeyCaches
+  /** how long services keep a code before they ask with it */
+  keptMs?: number
+  /** how long citizens look at a page, or stay at a provider, at most */
+  lingersMs?: number
+}
 
 interface RedeemOptions {
   n: number
@@ -25,7 +36,7 @@ const directPatienceMs = 10_000
 export type Service = ReturnType<typeof createService>
 
 /** A client's server: what it asks the gateway, each answer written into the history. */
-export function createService ({ stage: { issuer }, history, call }: Scene, { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method }: Client) {
+export function createService ({ stage: { issuer }, history, call, keyCaches }: Scene, { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method }: Client) {
   const byHeader = method === 'client_secret_basic'
   const headers: Record<string, string> = byHeader ? { authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString('base64')}` } : {}
   const at = (path: string, replica?: Replica) => `${replica?.url ?? issuer}${path}`
@@ -47,7 +58,7 @@ export function createService ({ stage: { issuer }, history, call }: Scene, { cl
       const fields = { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: address }
       const answer = await post(replica === undefined ? 'token' : 'replay', '/token', fields, n, replica)
       const tokens = answer.status === 200 ? tokensIn(answer.text) : undefined
-      const { sub, nonce, sid } = claimsWithin(tokens?.id_token ?? '')
+      const [{ kid }, { sub, nonce, sid }] = partsOf(tokens?.id_token ?? '')
       history.redemptions.push({
         n,
         code,
@@ -58,15 +69,15 @@ export function createService ({ stage: { issuer }, history, call }: Scene, { cl
         replica: answer.replica,
         status: answer.status,
         ...(answer.failure === undefined ? {} : { failure: answer.failure }),
-        ...(tokens === undefined ? {} : { access_token: tokens.access_token, sub, nonce, sid })
+        ...(tokens === undefined ? {} : { access_token: tokens.access_token, kid, sub, nonce, sid })
       })
       return { ...answer, tokens }
     },
 
     /** What an ID Token says of the citizen, or what is wrong with it (OpenID Connect Core §3.1.3.7). */
-    async verify (id_token: string, nonce: string): Promise<{ sub: string, sid: string } | { fault: string }> {
+    async verify ({ n, nonce }: Attempt, id_token: string): Promise<{ sub: string, sid: string } | { fault: string }> {
       try {
-        const keys = publishedKeys.get(call) ?? await fetchKeys()
+        const keys = await keyCaches.keysFor(n)
         const { payload } = await jwtVerify(id_token, keys, { issuer, audience: client_id, algorithms: ['ES256'], clockTolerance, requiredClaims: ['sub', 'sid', 'exp', 'iat', 'acr'] })
         return payload['nonce'] === nonce ? { sub: payload.sub!, sid: String(payload['sid']) } : { fault: 'another nonce' }
       } catch (error) {
@@ -91,21 +102,12 @@ export function createService ({ stage: { issuer }, history, call }: Scene, { cl
     /** Where a browser ends its session (RP-Initiated Logout §2). */
     logoutUrl: (id_token: string) => `${issuer}/session/end?${new URLSearchParams({ id_token_hint: id_token, post_logout_redirect_uri })}`
   }
-
-  async function fetchKeys () {
-    const { text } = await call('jwks', at('/jwks'))
-    const keys = createLocalJWKSet(JSON.parse(text))
-    publishedKeys.set(call, keys)
-    return keys
-  }
 }
-
-/** The gateway's keys, asked for once in a run. */
-const publishedKeys = new WeakMap<Caller, ReturnType<typeof createLocalJWKSet>>()
 
 function tokensIn (text: string) {
   const { access_token, id_token } = parsed(text) ?? {}
   return typeof access_token === 'string' && typeof id_token === 'string' ? { access_token, id_token } : undefined
 }
 
-const claimsWithin = (jwt: string) => parsed(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString()) ?? {}
+/** The head of a JWT and what it claims. */
+const partsOf = (jwt: string) => [0, 1].map(i => parsed(Buffer.from(jwt.split('.')[i] ?? '', 'base64url').toString()) ?? {}) as [Record<string, unknown>, Record<string, unknown>]

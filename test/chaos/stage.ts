@@ -7,6 +7,7 @@ import { makeNextKeys } from '../../src/keys.ts'
 import { startCluster, type RedisCluster } from '../support/redis.ts'
 import { freePort } from '../world/free-port.ts'
 import { startBalancer, type Balancer } from './balancer.ts'
+import { openConfiguration, type ConfigurationDirectory } from './configuration.ts'
 import { createProvider, type Provider } from './provider.ts'
 import { createReplica, type Replica } from './replica.ts'
 
@@ -18,7 +19,13 @@ export interface Stage {
   issuer: string
   clients: Client[]
   providers: Provider[]
+  /** a provider that runs and that nobody has registered, where there is one */
+  spare?: Provider | undefined
   replicas: Replica[]
+  /** the configuration of each replica, in their order */
+  configurations: ConfigurationDirectory[]
+  /** the directory that keys are made in */
+  keys: string
   balancer: Balancer
   cluster: RedisCluster
   stop (): Promise<void>
@@ -33,6 +40,12 @@ export interface StageOptions {
   severable?: boolean
   /** whether the load balancer sends a GET again that was not answered */
   retriesGets?: boolean
+  /** whether each replica has a copy of the keys, which has to be brought to it */
+  ownKeys?: boolean
+  /** whether a configuration is mounted folder by folder, as in a pod */
+  mounted?: boolean
+  /** whether there is a provider that nobody has registered */
+  spare?: boolean
 }
 
 /** Breakers that open soon and try again soon, for the short form. */
@@ -42,7 +55,7 @@ export const nodeTimeoutMs = 2000
 const names = ['one', 'two', 'three', 'four', 'five']
 
 /** A Redis Cluster of three primaries and three replicas, three identity providers, two replicas of the gateway or more, and a load balancer before them. */
-export async function startStage ({ breaker = {}, replicas: count = 2, severable = false, retriesGets = false }: StageOptions = {}): Promise<Stage> {
+export async function startStage ({ breaker = {}, replicas: count = 2, severable = false, retriesGets = false, ownKeys = false, mounted = false, spare = false }: StageOptions = {}): Promise<Stage> {
   const endings: Array<() => unknown> = []
   const stop = async () => { for (const ending of endings.splice(0).reverse()) await ending() }
   try {
@@ -53,18 +66,24 @@ export async function startStage ({ breaker = {}, replicas: count = 2, severable
     const clients = createClients()
     const cluster = await startCluster({ teardown: ending => endings.push(ending) }, { primaries: 3, replicas: 1, nodeTimeoutMs, severable })
 
-    const providers = await Promise.all(providerIds.map(async id => {
+    const startProvider = async (id: string) => {
       const provider = createProvider({ id, port: await freePort(), controlPort: await freePort(), redirect_uri: `${issuer}/callback/${id}`, directory })
       endings.push(() => provider.kill())
       await provider.start()
       return provider
-    }))
+    }
+    const providers = await Promise.all(providerIds.map(startProvider))
+    const spareProvider = spare ? await startProvider(spareId) : undefined
 
-    makeNextKeys(join(directory, 'keys'))
+    const keys = join(directory, 'keys')
+    makeNextKeys(keys)
+    const configurations: ConfigurationDirectory[] = []
     const replicas = await Promise.all(names.slice(0, count).map(async (name, i) => {
       const own = join(directory, name)
       const [ownPort, operationsPort] = [await freePort(), await freePort()]
-      writeConfiguration(own, { issuer, port: ownPort, operationsPort, clients, providers, breaker })
+      writeConfiguration(own, { issuer, port: ownPort, operationsPort, clients, providers, breaker, keys: ownKeys ? 'keys' : '../keys' })
+      configurations[i] = openConfiguration(own, { mounted })
+      if (ownKeys) configurations[i].receiveKeys(keys)
       const replica = createReplica({ name, directory: own, port: ownPort, operationsPort, inspectorPort: await freePort(), address: `127.0.1.${i + 1}`, redis: cluster.urls })
       endings.push(() => replica.stop('SIGKILL'))
       await replica.start()
@@ -72,7 +91,7 @@ export async function startStage ({ breaker = {}, replicas: count = 2, severable
     }))
     const balancer = await startBalancer({ directory, port, servers: replicas, retriesGets })
     endings.push(() => balancer.stop())
-    return { issuer, clients, providers, replicas, balancer, cluster, stop }
+    return { issuer, clients, providers, spare: spareProvider, replicas, configurations, keys, balancer, cluster, stop }
   } catch (error) {
     await stop()
     throw error
@@ -80,6 +99,7 @@ export async function startStage ({ breaker = {}, replicas: count = 2, severable
 }
 
 const providerIds = ['vitalys', 'tresorine', 'terramut']
+const spareId = 'ondelis'
 
 /** One client for each answer to the question whether logins go on while Redis is away, which ask the citizen in two ways, too. Nothing listens at their addresses. */
 const createClients = () => ([['allow', 'client_secret_basic', 'skip'], ['deny', 'client_secret_post', 'information']] as const).map(([degraded, method, consent]): Client => ({
@@ -92,9 +112,9 @@ const createClients = () => ([['allow', 'client_secret_basic', 'skip'], ['deny',
   degraded
 }))
 
-interface Written { issuer: string, port: number, operationsPort: number, clients: Client[], providers: Provider[], breaker: Record<string, number> }
+interface Written { issuer: string, port: number, operationsPort: number, clients: Client[], providers: Provider[], breaker: Record<string, number>, keys: string }
 
-function writeConfiguration (directory: string, { issuer, port, operationsPort, clients, providers, breaker }: Written) {
+function writeConfiguration (directory: string, { issuer, port, operationsPort, clients, providers, breaker, keys }: Written) {
   for (const folder of ['clients', 'identity-providers', 'secrets']) mkdirSync(join(directory, folder), { recursive: true })
   const document = (path: string, tree: object) => writeFileSync(join(directory, path), stringify(tree))
   const secret = (name: string, text: string) => {
@@ -109,7 +129,7 @@ function writeConfiguration (directory: string, { issuer, port, operationsPort, 
     operations: { host: '127.0.0.1', port: operationsPort },
     drain: { wait_seconds: 3, finish_seconds: 40 },              // the balancer needs a second and a half
     trusted_proxies: ['127.0.0.1'],
-    keys: '../keys',
+    keys,
     load: { delay_ms: 1000 },
     redis: { node_timeout_ms: nodeTimeoutMs }
   })

@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { createBrowser, tags, type Browser, type Page } from '../world/browser.ts'
+import { createBrowser, type Browser, type Page } from '../world/browser.ts'
 import { citizenOf } from '../world/light-provider.ts'
 import type { Attempt } from './history.ts'
 import { comeBack, type Asked, type Finished } from './login.ts'
-import { readChooser, readConsent } from './pages.ts'
+import { offersWayOn, readChooser, readConsent } from './pages.ts'
 import type { Run } from './run.ts'
 import { createService } from './service.ts'
 
@@ -19,8 +19,6 @@ export type Standing = 'finished' | 'returned' | 'offers' | 'told' | 'dead end'
 /** The provider's name for whoever does not say who he is. */
 const citizen = 'somebody'
 const mostClicks = 6
-/** ids of what leads on; an account is chosen by a link of its own */
-const leadsOn = /^(retry|again|choose|return|idp-.+)$/
 
 const random = () => randomBytes(32).toString('base64url')
 
@@ -109,7 +107,7 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
         return parameters.has('error') ? 'returned' : 'dead end'
       }
       attempt.why = `${page.status} ${new URL(page.url).pathname} ${page.text('error-code')}`
-      if (page.status < 500 && (page.forms.length > 0 || tags(page.body, 'a').some(({ id = '', href }) => leadsOn.test(id) && href !== undefined))) return 'offers'
+      if (page.status < 500 && (page.forms.length > 0 || offersWayOn(page.body))) return 'offers'
       return page.has('error-code') ? 'told' : 'dead end'
     },
 

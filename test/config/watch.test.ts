@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -8,6 +8,7 @@ import { ConfigurationError, emptyMemory, loadConfiguration, type Configuration 
 import { watchConfiguration } from '../../src/config/watch.ts'
 import { makeNextKeys } from '../../src/keys.ts'
 import { temporaryDirectory } from '../support/gateway.ts'
+import { mount, write, type Files } from '../support/mount.ts'
 
 // Real directories, changed as the kubelet, editors and copying programs change them. Without a poll, unless a test is about that.
 
@@ -19,16 +20,10 @@ const client = (client_id: string, more = {}) => stringify({ client_id, name: cl
 const provider = (id: string, more = {}) => stringify({ id, title: id, issuer: `https://${id}.example`, client_id: 'passerelle', client_secret: { file: 'secrets/upstream' }, acr_values: ['eidas1'], ...more })
 const secret = (name: string) => `the secret of ${name}, long enough`
 
-type Files = Record<string, string>
 const clients: Files = { 'town.yaml': client('town') }
 const providers: Files = { 'post.yaml': provider('post') }
 const secrets: Files = { town: secret('town'), agency: secret('agency'), upstream: secret('upstream') }
 const settings = (more = {}) => stringify({ issuer: 'https://passerelle.example', keys, ...more })
-
-function write (directory: string, files: Files) {
-  mkdirSync(directory, { recursive: true })
-  for (const [name, content] of Object.entries(files)) writeFileSync(join(directory, name), content)
-}
 
 /** A plain directory. */
 function plain (t: Test) {
@@ -36,21 +31,6 @@ function plain (t: Test) {
   write(root, { 'passerelle.yaml': settings() })
   for (const [folder, files] of Object.entries({ clients, 'identity-providers': providers, secrets })) write(join(root, folder), files)
   return root
-}
-
-let mounts = 0
-
-/** What the kubelet does when a mounted ConfigMap or Secret is made or changes: whole files in a directory of their own, and one link renamed to it. */
-function mount (directory: string, files: Files) {
-  mkdirSync(directory, { recursive: true })
-  const [link, fresh] = [join(directory, '..data'), `..2027_01_15_08_00_00.${++mounts}`]
-  const stale = existsSync(link) ? readlinkSync(link) : undefined
-  write(join(directory, fresh), files)
-  symlinkSync(fresh, join(directory, '..data_tmp'))
-  renameSync(join(directory, '..data_tmp'), link)
-  for (const name of Object.keys(files)) if (!existsSync(join(directory, name))) symlinkSync(join('..data', name), join(directory, name))
-  for (const name of readdirSync(directory)) if (!name.startsWith('..') && !(name in files)) rmSync(join(directory, name))
-  if (stale !== undefined) rmSync(join(directory, stale), { recursive: true })
 }
 
 /** A directory of mounts, as in a pod. */

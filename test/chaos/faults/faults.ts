@@ -11,6 +11,9 @@ import { writesLost } from './f9.ts'
 import { providerFails } from './f10.ts'
 import { everyProviderDown } from './f11.ts'
 import { keysChange } from './f12.ts'
+import { signingKeysRotate } from './f13.ts'
+import { sealingKeysRotate } from './f14.ts'
+import { configurationReloaded } from './f15.ts'
 import { clockOff } from './f21.ts'
 import { nobodyReads } from './f22.ts'
 import { notStraightOn } from './f23.ts'
@@ -30,6 +33,9 @@ export const faults: Record<string, Fault> = {
   F10: providerFails,
   F11: everyProviderDown,
   F12: keysChange,
+  F13: signingKeysRotate,
+  F14: sealingKeysRotate,
+  F15: configurationReloaded,
   F21: clockOff,
   F22: nobodyReads,
   F23: notStraightOn,
