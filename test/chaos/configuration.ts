@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parse, stringify } from 'yaml'
 import { loadConfiguration } from '../../src/config/load.ts'
@@ -6,6 +6,7 @@ import { mount, type Files } from '../support/mount.ts'
 
 /** The configuration directory of a replica, which changes while that runs. */
 export interface ConfigurationDirectory {
+  has (path: string): boolean
   /** What is in a file. */
   read (path: string): string
   /** A document with some of it told otherwise. */
@@ -29,6 +30,7 @@ export function openConfiguration (directory: string, { mounted }: { mounted: bo
     }
   }
   return {
+    has: path => existsSync(join(directory, path)),
     read,
     document: (path, changes) => stringify({ ...parse(read(path)), ...changes }),
     change (files) {

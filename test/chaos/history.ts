@@ -109,7 +109,7 @@ export interface Use {
 }
 
 /** The acknowledged end of a token: nothing that begins later may succeed with it. */
-export interface Ending { n: number, access_token: string, how: 'revocation' | 'logout' | 'replay', at: number }
+export interface Ending { n: number, access_token: string, how: 'revocation' | 'logout' | 'replay' | 'closing', at: number }
 
 /** A line that a replica wrote for a set of tokens. */
 export interface TokenEvent { login: string, client_id: string, replica: string }

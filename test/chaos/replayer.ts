@@ -37,7 +37,8 @@ export function startReplayer (scene: Scene) {
     if (how === 'logout') await logOut(finished)
     const isEnded = history.endings.some(ending => ending.access_token === access_token || (ending.how === 'logout' && browserOf(ending) === browserOf(attempt)))
     const statuses = await useEverywhere(finished)
-    if (!isEnded) figures.lostTokens += statuses.filter(status => status === 401).length
+    // of a service that was closed meanwhile no token is good any more
+    if (!isEnded && clients.some(({ client_id }) => client_id === attempt.client)) figures.lostTokens += statuses.filter(status => status === 401).length
     await replayEverywhere(finished)
     await useEverywhere(finished)
     done.push(finished)

@@ -17,6 +17,7 @@ export interface Client { client_id: string, client_secret: string, redirect_uri
 /** All that a run needs, in real processes on this machine. */
 export interface Stage {
   issuer: string
+  /** those that are registered now */
   clients: Client[]
   providers: Provider[]
   /** a provider that runs and that nobody has registered, where there is one */

@@ -3,6 +3,7 @@ import { lateSeconds } from '../../../src/adapters/key-schedule.ts'
 import { resultOf, touchable, underLoad } from '../course.ts'
 import { faultOf, none, type Criterion, type Result, type Terms } from '../fault.ts'
 import { failedAmong, since } from '../figures.ts'
+import type { Attempt } from '../history.ts'
 import { lead, makeNext, revokeInForce, rotateKeys, scale, untilTaken } from '../key-rotation.ts'
 import type { Run } from '../run.ts'
 import type { Stage } from '../stage.ts'
@@ -31,8 +32,8 @@ export const sealingKeysRotate = faultOf<Variant>('F14', {
     const attempts = touchable(course)
     const failed = failedAmong(attempts)
     const across = attempts.filter(({ startedAt, endedAt = Infinity }) => used.some(at => startedAt < at && at < endedAt))
-    const lost = failed.filter(({ startedAt, endedAt = Infinity, why = '' }) => split !== undefined && cannotBeOpened.test(why) && endedAt >= split.from && startedAt < split.to)
-    const deadEnds = lost.filter(({ hasWayOn }) => hasWayOn !== true)
+    const lost = failed.filter(attempt => split !== undefined && cannotBeOpened(attempt) && attempt.endedAt! >= split.from && attempt.startedAt < split.to)
+    const deadEnds = lost.filter(isDeadEnd)
     const result = resultOf(course, {
       fault: 'F14',
       variant: name,
@@ -49,8 +50,10 @@ export const sealingKeysRotate = faultOf<Variant>('F14', {
   }
 })
 
-/** The page that says that a login cannot be found. */
-const cannotBeOpened = / B04$/
+/** A page says that the login cannot be found, or the chooser that who came back is not known any more. */
+const cannotBeOpened = ({ why = '', notices }: Attempt) => why.endsWith(' B04') || notices.includes('identity_expired')
+/** The chooser is itself a way on. */
+const isDeadEnd = ({ outcome, hasWayOn }: Attempt) => outcome !== 'returned' && hasWayOn !== true
 
 async function inTime (run: Run, stage: Stage, seconds: number): Promise<Marks> {
   const { used, early } = await rotateKeys(run, stage, { which: 'sealing', seconds, every: lead, apart })
