@@ -10,7 +10,7 @@ declare module 'fastify' {
 }
 
 /**
- * The rank of each endpoint, by the first part of its path under the base; what is not here is nowhere, and goes first. Metadata and keys cost little, and without them a client cannot
+ * The rank of each endpoint, by the first part of its path under the base; what is not here is nowhere, and goes before all others. Metadata and keys cost little, and without them a client cannot
  * take the login that has just been made for it.
  */
 const rankOf: Readonly<Record<string, Rank>> = {
@@ -38,7 +38,7 @@ const quietMs = 2000
 /** What only a browser with a login has to do with: without its cookie nothing is lost. */
 const ofLogins = new Set(['choose', 'login', 'callback', 'consent', 'leave'])
 
-/** When it is too much, some are sent away so that the others arrive: first who begins, last those whose login comes to its end. Probes and metrics are on a port of their own. */
+/** When it is too much, some are sent away so that the others arrive: first who asks for nothing and who begins, last those whose login comes to its end. Probes and metrics are on a port of their own. */
 export default fp(async app => {
   const { base, settings: { load } } = app.configuration
   const gauge = loadGauge({ delayMs: load.delay_ms, inFlight: load.requests_in_flight })
@@ -46,11 +46,18 @@ export default fp(async app => {
 
   function rank (request: FastifyRequest): Rank {
     const { url } = request
-    if (!url.startsWith(`${base}/`)) return 'beginning'
+    if (!url.startsWith(`${base}/`)) return 'nowhere'
     const [, name = ''] = /^([\w.-]*)/.exec(url.slice(base.length + 1)) ?? []
     if (ofLogins.has(name)) return request.bringsLogin() ? rankOf[name]! : 'beginning'
-    if (name === 'authorize') return (request.query as Record<string, unknown>)['client_id'] === undefined && request.bringsLogin() ? 'under_way' : 'beginning'
-    return Object.hasOwn(rankOf, name) ? rankOf[name]! : 'beginning'
+    if (name === 'authorize') return rankOfAuthorize(request)
+    return Object.hasOwn(rankOf, name) ? rankOf[name]! : 'nowhere'
+  }
+
+  /** One that was begun comes by GET without a client; one that is posted names it in its body, which nobody has read yet. */
+  function rankOfAuthorize (request: FastifyRequest): Rank {
+    const { client_id } = request.query as Record<string, unknown>
+    if (client_id === undefined) return request.bringsLogin() ? 'under_way' : 'beginning'
+    return app.client(client_id) === undefined ? 'nowhere' : 'beginning'
   }
 
   app.addHook('onRequest', async (request, reply) => {
@@ -94,4 +101,4 @@ export default fp(async app => {
     gauge.stop()
     clearInterval(watching)
   })
-}, { name: 'load-shedding', dependencies: ['metrics', 'browser', 'turn-away'] })
+}, { name: 'load-shedding', dependencies: ['metrics', 'browser', 'clients', 'turn-away'] })
