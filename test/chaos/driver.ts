@@ -23,6 +23,8 @@ const mostInFlight = 1000
 /** Few enough to come again and again, at every provider and client; the world has no other. */
 const citizens = 150
 
+export type Driver = ReturnType<typeof startDriver>
+
 /** An open model of arrivals: logins begin at a fixed rate, as many at each provider and each client, until it is ended. */
 export function startDriver (scene: Scene, { rate, persists = false, onFinished = () => {}, ...chosen }: DriverOptions) {
   const { stage: { providers, clients }, history, clock } = scene

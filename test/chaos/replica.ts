@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { until } from '../support/redis.ts'
 import { createClock } from './clock.ts'
+import { onFirstCore } from './cores.ts'
 import type { TokenEvent } from './history.ts'
 import { blockLoop, memoryOf } from './inspector.ts'
 import { end, launch, runs, type Launched } from './processes.ts'
@@ -53,7 +54,7 @@ export interface Replica {
   metric (name: string, labels?: RegExp): Promise<number>
 }
 
-interface ReplicaOptions { name: string, directory: string, port: number, operationsPort: number, inspectorPort: number, address: string, redis: string[] }
+interface ReplicaOptions { name: string, directory: string, port: number, operationsPort: number, inspectorPort: number, address: string, redis: string[], /** it has the first core, and nothing else does */ pinned?: boolean }
 
 const ownRelease = fileURLToPath(new URL('../..', import.meta.url))
 const ownAddress = fileURLToPath(new URL('preloads/own-address.ts', import.meta.url))
@@ -62,7 +63,7 @@ const startMs = 20_000
 const stopMs = 60_000
 
 /** Describes a replica; `start` makes it one. */
-export function createReplica ({ name, directory, port, operationsPort, inspectorPort, address, redis }: ReplicaOptions): Replica {
+export function createReplica ({ name, directory, port, operationsPort, inspectorPort, address, redis, pinned = false }: ReplicaOptions): Replica {
   const operations = `http://127.0.0.1:${operationsPort}`
   const events: TokenEvent[] = []
   const clock = createClock(`${directory}-clock`)                     // beside it: what is in it is a configuration
@@ -87,7 +88,8 @@ export function createReplica ({ name, directory, port, operationsPort, inspecto
     exits: () => exits,
     isThere: () => current !== undefined && runs(current) && !isFrozen,
     async start ({ release = ownRelease, logTo } = {}) {
-      const launched = launch(process.execPath, [`--inspect-port=127.0.0.1:${inspectorPort}`, '--import', ownAddress, ...clock.args, join(release, 'src/server.ts')], {
+      const [program = '', ...before] = [...(pinned ? onFirstCore : []), process.execPath]
+      const launched = launch(program, [...before, `--inspect-port=127.0.0.1:${inspectorPort}`, '--import', ownAddress, ...clock.args, join(release, 'src/server.ts')], {
         env: { PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: redis.join(' '), CHAOS_ADDRESS: address, ...clock.env },
         onLine,
         outputTo: logTo

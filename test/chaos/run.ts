@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { createCaller } from './calls.ts'
 import { check, type Violation } from './checker.ts'
-import { startDriver, type DriverOptions } from './driver.ts'
+import { startDriver, type Driver, type DriverOptions } from './driver.ts'
 import { createHistory, type History } from './history.ts'
 import { createKeyCaches, type KeyKeeping } from './key-caches.ts'
 import type { Finished } from './login.ts'
@@ -19,6 +19,8 @@ export interface Run {
   clock (): number
   /** Waits for something, at most so long; whether it came. */
   until (isTrue: () => boolean | Promise<boolean>, seconds: number): Promise<boolean>
+  /** Lets so many more logins begin in a second, until that is ended. */
+  more (rate: number): Pick<Driver, 'end'>
   /** Has a login tried again that the load did not bring. */
   tryAgain (finished: Finished): void
   /** Ends the load, tries every code again, and says what the checker finds. */
@@ -29,10 +31,13 @@ export interface Ended { history: History, violations: Violation[], replayed: nu
 
 const settleMs = 5000
 
-export interface RunOptions extends Pick<DriverOptions, 'rate' | 'persists'>, Pick<Scene, 'keptMs' | 'lingersMs'>, KeyKeeping {}
+export interface RunOptions extends Pick<DriverOptions, 'rate' | 'persists'>, Pick<Scene, 'keptMs' | 'lingersMs'>, KeyKeeping {
+  /** of so many finished logins one is tried again: each, unless set */
+  oneIn?: number
+}
 
 /** Starts logins at this rate, what tries them again, and the watch over every replica. */
-export function startRun (stage: Stage, { rate, persists = false, keptMs = 0, lingersMs = 0, ...keeping }: RunOptions): Run {
+export function startRun (stage: Stage, { rate, persists = false, keptMs = 0, lingersMs = 0, oneIn = 1, ...keeping }: RunOptions): Run {
   const history = createHistory()
   const began = performance.now()
   const clock = () => Math.round((performance.now() - began) * 100) / 100
@@ -42,7 +47,9 @@ export function startRun (stage: Stage, { rate, persists = false, keptMs = 0, li
   const eventsBefore = stage.replicas.map(({ events }) => events.length)
   const watch = startWatch(scene)
   const replayer = startReplayer(scene)
-  const driver = startDriver(scene, { rate, persists, onFinished: replayer.add })
+  let finished = 0
+  const onFinished: typeof replayer.add = login => { if (finished++ % oneIn === 0) replayer.add(login) }
+  const drivers = [startDriver(scene, { rate, persists, onFinished })]
 
   const until = async (isTrue: () => boolean | Promise<boolean>, seconds: number) => {
     const end = clock() + seconds * 1000
@@ -60,9 +67,14 @@ export function startRun (stage: Stage, { rate, persists = false, keptMs = 0, li
     watch,
     clock,
     until,
+    more (rate) {
+      const driver = startDriver(scene, { rate, persists, onFinished })
+      drivers.push(driver)
+      return driver
+    },
     tryAgain: replayer.add,
     async end () {
-      await driver.end()
+      await Promise.all(drivers.map(driver => driver.end()))
       await replayer.end()
       await watch.end()
       await close()
@@ -74,8 +86,8 @@ export function startRun (stage: Stage, { rate, persists = false, keptMs = 0, li
         violations: check(history),
         replayed: replayer.figures.tried,
         lostTokens: replayer.figures.lostTokens,
-        leftOut: driver.figures.leftOut + replayer.figures.leftOut,
-        mostLateMs: driver.figures.mostLateMs
+        leftOut: drivers.reduce((sum, { figures }) => sum + figures.leftOut, replayer.figures.leftOut),
+        mostLateMs: Math.max(...drivers.map(({ figures }) => figures.mostLateMs))
       }
     }
   }

@@ -8,6 +8,7 @@ import { startCluster, type RedisCluster } from '../support/redis.ts'
 import { freePort } from '../world/free-port.ts'
 import { startBalancer, type Balancer } from './balancer.ts'
 import { openConfiguration, type ConfigurationDirectory } from './configuration.ts'
+import { leaveFirstCore } from './cores.ts'
 import { createProvider, type Provider } from './provider.ts'
 import { createReplica, type Replica } from './replica.ts'
 
@@ -47,6 +48,10 @@ export interface StageOptions {
   mounted?: boolean
   /** whether there is a provider that nobody has registered */
   spare?: boolean
+  /** when the gateway sends citizens away; unless set, later than any core that others use makes it */
+  load?: Record<string, number>
+  /** whether the replicas have the first core for themselves, and everything else the others */
+  pinned?: boolean
 }
 
 /** Breakers that open soon and try again soon, for the short form. */
@@ -56,10 +61,11 @@ export const nodeTimeoutMs = 2000
 const names = ['one', 'two', 'three', 'four', 'five']
 
 /** A Redis Cluster of three primaries and three replicas, three identity providers, two replicas of the gateway or more, and a load balancer before them. */
-export async function startStage ({ breaker = {}, replicas: count = 2, severable = false, retriesGets = false, ownKeys = false, mounted = false, spare = false }: StageOptions = {}): Promise<Stage> {
+export async function startStage ({ breaker = {}, replicas: count = 2, severable = false, retriesGets = false, ownKeys = false, mounted = false, spare = false, load = { delay_ms: 1000 }, pinned = false }: StageOptions = {}): Promise<Stage> {
   const endings: Array<() => unknown> = []
   const stop = async () => { for (const ending of endings.splice(0).reverse()) await ending() }
   try {
+    if (pinned) endings.push(leaveFirstCore())
     const directory = mkdtempSync(join(tmpdir(), 'passerelle-chaos-'))
     endings.push(() => rmSync(directory, { recursive: true, force: true }))
     const port = await freePort()
@@ -82,10 +88,10 @@ export async function startStage ({ breaker = {}, replicas: count = 2, severable
     const replicas = await Promise.all(names.slice(0, count).map(async (name, i) => {
       const own = join(directory, name)
       const [ownPort, operationsPort] = [await freePort(), await freePort()]
-      writeConfiguration(own, { issuer, port: ownPort, operationsPort, clients, providers, breaker, keys: ownKeys ? 'keys' : '../keys' })
+      writeConfiguration(own, { issuer, port: ownPort, operationsPort, clients, providers, breaker, load, keys: ownKeys ? 'keys' : '../keys' })
       configurations[i] = openConfiguration(own, { mounted })
       if (ownKeys) configurations[i].receiveKeys(keys)
-      const replica = createReplica({ name, directory: own, port: ownPort, operationsPort, inspectorPort: await freePort(), address: `127.0.1.${i + 1}`, redis: cluster.urls })
+      const replica = createReplica({ name, pinned, directory: own, port: ownPort, operationsPort, inspectorPort: await freePort(), address: `127.0.1.${i + 1}`, redis: cluster.urls })
       endings.push(() => replica.stop('SIGKILL'))
       await replica.start()
       return { ...replica, port: ownPort, operationsPort }
@@ -113,9 +119,9 @@ const createClients = () => ([['allow', 'client_secret_basic', 'skip'], ['deny',
   degraded
 }))
 
-interface Written { issuer: string, port: number, operationsPort: number, clients: Client[], providers: Provider[], breaker: Record<string, number>, keys: string }
+interface Written { issuer: string, port: number, operationsPort: number, clients: Client[], providers: Provider[], breaker: Record<string, number>, load: Record<string, number>, keys: string }
 
-function writeConfiguration (directory: string, { issuer, port, operationsPort, clients, providers, breaker, keys }: Written) {
+function writeConfiguration (directory: string, { issuer, port, operationsPort, clients, providers, breaker, load, keys }: Written) {
   for (const folder of ['clients', 'identity-providers', 'secrets']) mkdirSync(join(directory, folder), { recursive: true })
   const document = (path: string, tree: object) => writeFileSync(join(directory, path), stringify(tree))
   const secret = (name: string, text: string) => {
@@ -131,7 +137,7 @@ function writeConfiguration (directory: string, { issuer, port, operationsPort, 
     drain: { wait_seconds: 3, finish_seconds: 40 },              // the balancer needs a second and a half
     trusted_proxies: ['127.0.0.1'],
     keys,
-    load: { delay_ms: 1000 },
+    load,
     redis: { node_timeout_ms: nodeTimeoutMs }
   })
   for (const { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method, consent, degraded } of clients) {

@@ -14,6 +14,8 @@ import { keysChange } from './f12.ts'
 import { signingKeysRotate } from './f13.ts'
 import { sealingKeysRotate } from './f14.ts'
 import { configurationReloaded } from './f15.ts'
+import { tooMany } from './f18.ts'
+import { allAtOnce } from './f19.ts'
 import { clockOff } from './f21.ts'
 import { nobodyReads } from './f22.ts'
 import { notStraightOn } from './f23.ts'
@@ -36,6 +38,8 @@ export const faults: Record<string, Fault> = {
   F13: signingKeysRotate,
   F14: sealingKeysRotate,
   F15: configurationReloaded,
+  F18: tooMany,
+  F19: allAtOnce,
   F21: clockOff,
   F22: nobodyReads,
   F23: notStraightOn,

@@ -1,0 +1,96 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { resultOf, underLoad } from '../course.ts'
+import { startCrowd } from '../crowd.ts'
+import { faultOf, none, within, type Criterion, type Result, type Terms } from '../fault.ts'
+import { backToNormal, inSeconds } from '../figures.ts'
+import { lookOn, residentBytes } from '../onlookers.ts'
+import { fared, shedBy, shedSince } from '../overload.ts'
+import { ratedLoad } from '../rated.ts'
+import type { Replica } from '../replica.ts'
+import { holdOn } from '../slow-clients.ts'
+import type { Stage, StageOptions } from '../stage.ts'
+
+/** One replica that has a core for itself, and so is what gives way first; it sends citizens away as it does where nobody says otherwise. */
+export const oneCore: StageOptions = { replicas: 1, pinned: true, load: {} }
+
+/** What comes to a replica beside the rated load: as many times of it, or others, until they are ended. */
+interface Variant { stage: StageOptions, times?: number, beside?: (replica: Replica) => { end (): Promise<{ figures: Result['figures'], criteria: Criterion[] }> } }
+
+const normalWithin = 10
+/** of load after it: what is not over by then is not over by itself */
+const tailSeconds = 15
+/** memory in the fault and after it, as many times that of the rated load */
+const mostMemory = 2
+const memoryLeft = 1.5
+const badConnections = 256
+/** Of so many finished logins one is tried again: that is a load, too. */
+const oneIn = 20
+
+/** F18: too many come. */
+export const tooMany = faultOf<Variant>('F18', {
+  about: '5 and 10 times the rated load, bad client_ids as fast as they can be sent, slow clients; one replica on a core of its own',
+  variants: {
+    five_times: { stage: oneCore, times: 5 },
+    ten_times: { stage: oneCore, times: 10 },
+    bad_client_ids: { stage: oneCore, beside: floodOfBadClients },
+    slow_clients: { stage: oneCore, beside: holdOn }
+  },
+  short: ['ten_times'],
+  async run (stage: Stage, name, { times = 1, beside }, terms: Terms): Promise<Result> {
+    const replica = stage.replicas[0]!
+    const rated = await ratedLoad(stage, terms)
+    const shedBefore = await shedBy(replica)
+    const course = await underLoad(stage, { ...terms, rate: rated.rate }, async run => {
+      const bytesBefore = await residentBytes(replica)
+      const onlookers = lookOn(run.scene, replica)
+      const others = beside?.(replica)
+      const more = run.more(rated.rate * (times - 1))
+      await pause(terms.seconds * 1000)
+      const overAt = run.clock()
+      const [seen, told] = await Promise.all([onlookers.end(), others?.end(), more.end()])
+      return { bytesBefore, overAt, seen, told }
+    }, { tailSeconds, oneIn })
+
+    const { history, from, to, marks: { bytesBefore, overAt, seen, told } } = course
+    const logins = fared(history, { from, to: overAt }, rated)
+    const [most, left] = [seen.mostBytes / bytesBefore, await residentBytes(replica) / bytesBefore]
+    return resultOf(course, {
+      fault: 'F18',
+      variant: name,
+      figures: {
+        ...rated.figures,
+        ...logins.figures,
+        ...shedSince(await shedBy(replica), shedBefore),
+        ...seen.figures,
+        ...told?.figures,
+        'memory before, MB': Math.round(bytesBefore / 1e6),
+        'memory at most, MB': Math.round(seen.mostBytes / 1e6),
+        'the driver late at most, s': inSeconds(course.mostLateMs)
+      },
+      criteria: [
+        ...logins.criteria,
+        ...seen.criteria,
+        ...told?.criteria ?? [],
+        { what: `memory at most ${mostMemory} times that at the rated load`, measured: `${tenth(most)} times`, passed: most <= mostMemory },
+        { what: `memory after it at most ${memoryLeft} times`, measured: `${tenth(left)} times`, passed: left <= memoryLeft },
+        within('normal after it', normalWithin, backToNormal({ attempts: history.attempts }, to)),
+        none('replicas that ended by themselves', course.exits)
+      ]
+    })
+  }
+})
+
+function floodOfBadClients ({ url }: Replica) {
+  const crowd = startCrowd({ addresses: [`${url}/authorize?client_id=*&response_type=code&scope=openid&state=*`], connections: badConnections })
+  return {
+    async end () {
+      const { answers, unanswered } = await crowd.end()
+      return {
+        figures: Object.fromEntries(answers.map(({ status, count, p99 }) => [`bad client_ids answered by ${status}`, `${count}, 99 % within ${Math.round(p99)} ms`])),
+        criteria: [none('bad client_ids that were not answered', unanswered)]
+      }
+    }
+  }
+}
+
+const tenth = (value: number) => Math.round(value * 10) / 10
