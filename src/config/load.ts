@@ -242,7 +242,10 @@ export function loadConfiguration (directory: string, { site, memory = emptyMemo
   function readKeys (folder: string): Keys {
     const found: Keys = { signing: [], sealing: [], decryption: [], subject: createSecretKey(Buffer.alloc(32)) }
     let files: string[] = []
-    try { files = list(folder).filter(file => file.endsWith('.json')).sort() } catch { problems.push(`passerelle.yaml: /keys: ${folder} is not a directory that can be read; \`npm run keys -- next ${resolve(root, folder)}\` makes one`) }
+    try { files = list(folder).filter(file => file.endsWith('.json')).sort() } catch {
+      problems.push(`passerelle.yaml: /keys: ${folder} is not a directory that can be read; \`npm run keys -- next ${resolve(root, folder)}\` makes one`)
+      return found
+    }
     const kids = new Set<string | undefined>()
     for (const file of files) {
       const from = `${folder}/${file}`
@@ -252,17 +255,15 @@ export function loadConfiguration (directory: string, { site, memory = emptyMemo
         if (basename(file) === 'subject.json') found.subject = symmetric(jwk)
         else if (typeof jwk.kid !== 'string' || !Number.isInteger(jwk.nbf)) throw new Error('expected kid and nbf')
         else if (kids.has(jwk.kid)) throw new Error('expected a kid of its own')
-        else if (jwk.kty === 'oct') found.sealing.push({ kid: jwk.kid, nbf: jwk.nbf!, key: symmetric(jwk) })
+        else if (jwk.kty === 'oct') found.sealing.push(sealingKey(jwk as Parameters<typeof sealingKey>[0]))
         else if (jwk.use === 'enc') found.decryption.push(decryptionKey(jwk as Parameters<typeof decryptionKey>[0]))
         else found.signing.push(signingKey(jwk as Parameters<typeof signingKey>[0]))
         kids.add(jwk.kid)
-      } catch { problems.push(`${from}: expected a private JWK with a kid of its own, nbf, and alg RS256 or PS256 (2048 bits or more), ES256 or EdDSA (Ed25519), or with use enc RSA-OAEP-256 or ECDH-ES (P-256), or a 256-bit oct key`) }
+      } catch { problems.push(`${from}: expected a private JWK with a kid of its own, nbf, and alg RS256 or PS256 (2048 bits or more), ES256 or EdDSA (Ed25519), or with use enc RSA-OAEP-256 or ECDH-ES (P-256), or a 256-bit oct key whose kid is letters, digits, - and _, 64 at most`) }
     }
-    if (files.length > 0) {
-      if (!files.includes('subject.json')) problems.push(`${folder}: expected subject.json, the secret behind sub`)
-      if (found.sealing.length === 0) problems.push(`${folder}: expected a sealing key`)
-      for (const alg of ['RS256', 'ES256']) if (!found.signing.some(key => key.alg === alg)) problems.push(`${folder}: expected a signing key for ${alg}`)
-    }
+    if (!files.includes('subject.json')) problems.push(`${folder}: expected subject.json, the secret behind sub`)
+    if (found.sealing.length === 0) problems.push(`${folder}: expected a sealing key`)
+    for (const alg of ['RS256', 'ES256']) if (!found.signing.some(key => key.alg === alg)) problems.push(`${folder}: expected a signing key for ${alg}`)
     return found
   }
 }
@@ -277,6 +278,12 @@ function isCertificate (pem: string) {
 
 const imageTypes: Record<string, string> = { '.svg': 'image/svg+xml', '.png': 'image/png', '.webp': 'image/webp' }
 
+/** A sealing key; its name stands in what it seals, where a dot or a space would end it. */
+function sealingKey ({ kid, nbf, ...jwk }: JWK & { kid: string, nbf: number }): SealingKey {
+  if (!/^[\w-]{1,64}$/.test(kid)) throw new Error('expected a kid of letters, digits, - and _')
+  return { kid, nbf, key: symmetric(jwk) }
+}
+
 function symmetric (jwk: JWK) {
   const bytes = Buffer.from(jwk.k ?? '', 'base64url')
   if (jwk.kty !== 'oct' || bytes.length !== 32) throw new Error('expected 256 bits')
@@ -289,7 +296,8 @@ const ajv = new Ajv({ allErrors: true, useDefaults: true, strict: false, verbose
 function parse (file: string, text: string, schema: TSchema) {
   const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true })
   if (document.errors.length > 0) return { value: undefined, problems: document.errors.map(({ message, linePos }) => `${file}: line ${linePos?.[0].line}: ${message.split('\n')[0]}`) }
-  const value: unknown = document.toJS() ?? {}
+  let value: unknown
+  try { value = document.toJS() ?? {} } catch { return { value: undefined, problems: [`${file}: expected no alias (\`*name\`) of what is not there, nor thousands of them; a text that begins with * stands in quotes`] } }
   return { value, problems: faultsOf(schema, value).map(fault => `${file}: ${fault}`) }
 }
 

@@ -1,6 +1,7 @@
 import { createPublicKey } from 'node:crypto'
 import type { JWK } from 'jose'
 import { acceptedAlgorithms, encrypts, isPublic, strictAlgorithms, verifies, type Encryption, type SigningAlgorithm } from '../protocol/algorithms.ts'
+import { instantIn } from '../protocol/clock.ts'
 import { isNetwork } from '../protocol/network.ts'
 import type { Client, IdentityProvider } from './load.ts'
 import type { Settings } from './schema.ts'
@@ -13,6 +14,9 @@ const personFields = ['given_name', 'family_name', 'gender', 'birthdate', 'birth
 
 /** The algorithms that our own keys are for: with which we sign, and open what was encrypted for us. */
 interface OurAlgorithms { signs: ReadonlySet<SigningAlgorithm>, opens: ReadonlySet<Encryption['alg']> }
+
+/** What Fastify knows by name among the proxies that it believes. */
+const namedNetworks = new Set(['loopback', 'linklocal', 'uniquelocal'])
 
 const ofResponses = new Set(['code', 'state', 'iss', 'error', 'error_description'])
 
@@ -45,7 +49,9 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
   if (/[?]|\/$/.test(settings.issuer)) say('passerelle.yaml', '/issuer', 'expected no query and no slash at the end')
   all('passerelle.yaml', '/acr/default', settings.acr.default === undefined ? [] : [settings.acr.default], levels, 'one of /acr/levels')
   all('passerelle.yaml', '/session/acr_values', settings.session.acr_values, levels, 'one of /acr/levels')
-  settings.rate_limits.exempt_networks.forEach((network, at) => { if (!isNetwork(network)) say('passerelle.yaml', `/rate_limits/exempt_networks/${at}`, 'expected an address or a network, as 10.0.0.0/8 or 2001:db8::/32') })
+  const network = 'expected an address or a network, as 10.0.0.0/8 or 2001:db8::/32'
+  settings.rate_limits.exempt_networks.forEach((text, at) => { if (!isNetwork(text)) say('passerelle.yaml', `/rate_limits/exempt_networks/${at}`, network) })
+  settings.trusted_proxies.forEach((text, at) => { if (!namedNetworks.has(text) && (!isNetwork(text) || /\/0+$/.test(text))) say('passerelle.yaml', `/trusted_proxies/${at}`, network) })
   const marks = settings.sites.map(({ site }) => site)
   marks.forEach((mark, at) => { if (marks.indexOf(mark) < at) say('passerelle.yaml', `/sites/${at}/site`, `${mark} is already in the list`) })
   settings.sites.forEach(({ urls }, at) => { if (urls.length === 0) say('passerelle.yaml', `/sites/${at}/urls`, 'expected one at least') })
@@ -102,7 +108,7 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
       if (alg !== undefined && !opens.has(alg)) say(file, `/${purpose}_encrypted_response_alg`, `expected a decryption key for ${alg} among our keys`)
     }
     const { from, until } = provider.maintenance ?? {}
-    for (const [name, instant] of Object.entries({ from, until })) if (instant !== undefined && Number.isNaN(Date.parse(instant))) say(file, `/maintenance/${name}`, 'expected a day and a time that there are')
+    for (const [name, instant] of Object.entries({ from, until })) if (instant !== undefined && Number.isNaN(instantIn(instant))) say(file, `/maintenance/${name}`, 'expected a day and a time that there are')
     if (from !== undefined && until !== undefined && Date.parse(from) >= Date.parse(until)) say(file, '/maintenance/until', 'expected after its start')
     if (!provider.scopes.includes('openid')) say(file, '/scopes', 'expected openid among them')
   }

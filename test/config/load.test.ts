@@ -128,6 +128,7 @@ const providerFaults: Array<[title: string, changes: object, problem: string]> =
   ['maintenance until a day', { maintenance: { until: '2027-02-01' } }, '/maintenance/until: expected a time as .*'],
   ['maintenance until a moment that does not exist', { state: 'maintenance', maintenance: { until: '2027-13-45T99:99:99Z' } }, '/maintenance/until: expected .*'],
   ['maintenance from a moment that does not exist', { maintenance: { from: '2027-01-01T24:30:00Z' } }, '/maintenance/from: expected .*'],
+  ['maintenance until a day that does not exist', { maintenance: { until: '2027-02-30T00:00:00Z' } }, '/maintenance/until: expected a day and a time that there are'],
   ['maintenance in one language', { maintenance: { message: { fr: 'De retour lundi' } } }, '/maintenance/message: expected en'],
   ['maintenance in one more language', { maintenance: { message: { fr: 'a', en: 'b', br: 'c' } } }, '/maintenance/message: unknown setting br'],
   ['maintenance told at too great length', { maintenance: { message: { fr: 'a'.repeat(501), en: 'b' } } }, '/maintenance/message/fr: must NOT have more than 500 characters'],
@@ -168,6 +169,9 @@ const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['a number out of range', { 'clients/town.yaml': { ...town, code_seconds: 600 } }, /^clients\/town\.yaml: \/code_seconds: must be <= 60$/],
   ['an unknown scope', { 'clients/town.yaml': { ...town, scopes: ['openid', 'constructor'] } }, /^clients\/town\.yaml: \/scopes\/1: expected one of openid, profile/],
   ['YAML that cannot be read, with its line', { 'clients/town.yaml': 'client_id: town\nname: "Town\n' }, /^clients\/town\.yaml: line \d+: /],
+  ['a text that begins as an alias', { 'clients/town.yaml': 'client_id: town\nname: *Town*\n' }, /^clients\/town\.yaml: expected no alias .* stands in quotes$/],
+  ['aliases without end', { 'clients/town.yaml': `a: &a [${'x, '.repeat(99)}x]\nb: &b [${'*a, '.repeat(99)}*a]\nc: [${'*b, '.repeat(99)}*b]\n` }, /^clients\/town\.yaml: expected no alias/],
+  ...['proxy.example', '10.0.0.0/33', '0.0.0.0/0', '::/0', '10.0.0/8'].map((proxy): [string, Files, RegExp] => [`a proxy that is no address and no network: ${proxy}`, { 'passerelle.yaml': { ...settings, trusted_proxies: ['10.0.0.1', proxy] } }, /^passerelle\.yaml: \/trusted_proxies\/1: expected an address or a network, as 10\.0\.0\.0\/8/]),
   ['a key given twice', { 'clients/town.yaml': 'client_id: town\nclient_id: other\n' }, /^clients\/town\.yaml: line 2: Map keys must be unique/],
   ['a secret that is not there', { 'clients/town.yaml': { ...town, client_secrets: [{ file: 'secrets/gone' }] } }, /^clients\/town\.yaml: \/client_secrets: \/.*secrets\/gone cannot be read \(ENOENT\)$/],
   ['a secret that is too short', { 'secrets/town': 'secret' }, /^clients\/town\.yaml: \/client_secrets: secrets\/town: expected a secret of at least 16 characters$/],
@@ -223,6 +227,7 @@ const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['a decryption key under the name of another key', { 'keys/one.json': JSON.stringify({ ...ecPrivate, kid: 'x', nbf: 0, use: 'enc', alg: 'ECDH-ES' }), 'keys/two.json': JSON.stringify({ ...ecPrivate, kid: 'x', nbf: 0, use: 'sig', alg: 'ES256' }) }, /^keys\/two\.json: expected a private JWK with a kid of its own/],
   ['a logo that is no picture', { 'clients/town.yaml': { ...town, logo: 'secrets/town' } }, /^clients\/town\.yaml: \/logo: expected an \.svg, \.png or \.webp file$/],
   ['no directory of keys', { 'passerelle.yaml': { ...settings, keys: 'nowhere' } }, /^passerelle\.yaml: \/keys: nowhere is not a directory/],
+  ...['2026.11', 'two words', 'clé', 'x'.repeat(65), ''].map((kid): [string, Files, RegExp] => [`a sealing key whose name nothing that it seals can bear: ${kid}`, { 'keys/broken.json': JSON.stringify({ kid, nbf: 0, kty: 'oct', k: 'A'.repeat(43) }) }, /^keys\/broken\.json: expected a private JWK .* whose kid is letters, digits, - and _/]),
   ['a key that is no key', { 'keys/broken.json': '{"kid":"x","nbf":0,"kty":"oct","k":"short"}' }, /^keys\/broken\.json: expected a private JWK/],
   ['a key that is not even JSON', { 'keys/broken.json': 'secret text' }, /^keys\/broken\.json: expected a JWK/],
   ['a key for an algorithm that it does not fit', { 'keys/broken.json': JSON.stringify({ ...jwkOf('ec', { namedCurve: 'P-256' }, 'privateKey'), kid: 'x', nbf: 0, alg: 'EdDSA' }) }, /^keys\/broken\.json: expected a private JWK .* PS256 .* EdDSA/],
@@ -503,6 +508,8 @@ t.test('keys that are missing are named', async t => {
   const directory = directoryWith(t)
   rmSync(join(directory, 'keys', 'subject.json'))
   t.same(problemsOf(directory), ['keys: expected subject.json, the secret behind sub'])
+  for (const file of readdirSync(join(directory, 'keys'))) rmSync(join(directory, 'keys', file))
+  t.same(problemsOf(directory), ['subject.json, the secret behind sub', 'a sealing key', 'a signing key for RS256', 'a signing key for ES256'].map(what => `keys: expected ${what}`), 'as a volume that was mounted too early: nobody serves without keys')
 })
 
 t.test('the next keys are made ahead of their time, the first at once, and the secret behind sub only once', async t => {
