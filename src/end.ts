@@ -5,7 +5,7 @@ import { sealedRecall } from './adapters/recalls.ts'
 import { ConfigurationError, loadConfiguration } from './config/load.ts'
 import { longest } from './config/schema.ts'
 import { addressesIn } from './config/redis-in-environment.ts'
-import { replicaClockTolerance } from './protocol/clock.ts'
+import { instantIn, replicaClockTolerance } from './protocol/clock.ts'
 import { OAuthError } from './protocol/errors.ts'
 import type { Recall } from './records.ts'
 
@@ -58,11 +58,11 @@ function readArguments (): { recall: Recall, what: string, dryRun: boolean, unli
     options: { idp: { type: 'string' }, client: { type: 'string' }, since: { type: 'string' }, 'dry-run': { type: 'boolean', default: false }, unlisted: { type: 'boolean', default: false } }
   })
   if ((idp === undefined) === (client === undefined)) throw new TypeError('expected one of --idp and --client')
-  const from = Date.parse(since ?? '')
+  const from = instantIn(since ?? '')
   if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)$/.test(since ?? '') || Number.isNaN(from)) throw new TypeError('--since: expected a time as 2027-01-31T22:00:00Z')
   const until = Math.floor(Date.now() / 1000)
-  if (from / 1000 > until) throw new TypeError('--since: expected a time that has been')
-  const recall = { ...(idp === undefined ? { client_id: client! } : { idp }), since: Math.floor(from / 1000), until }
+  if (from > until) throw new TypeError('--since: expected a time that has been')
+  const recall = { ...(idp === undefined ? { client_id: client! } : { idp }), since: from, until }
   return { recall, what: idp === undefined ? `the service ${client}` : `the identity provider ${idp}`, dryRun, unlisted }
 }
 

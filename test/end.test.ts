@@ -28,6 +28,7 @@ t.test('a command that is not understood ends nothing and says what was expected
     [[], /expected one of --idp and --client/],
     [['--idp', 'vitalys', '--client', 'town', '--since', hourAgo()], /expected one of --idp and --client/],
     [['--idp', 'vitalys', '--since', 'yesterday'], /--since: expected a time as/],
+    [['--idp', 'vitalys', '--since', '2026-02-30T00:00:00Z'], /--since: expected a time as/],
     [['--idp', 'vitalys', '--since', '2999-01-01T00:00:00Z'], /--since: expected a time that has been/],
     [['--idp', 'vitalys', '--since', hourAgo(), '--quickly'], /--quickly/],
     [['--client', 'vitalys', '--since', hourAgo()], /the service vitalys is not in this configuration/],
