@@ -3,11 +3,10 @@ import { keyringSealer } from './adapters/keyring-sealer.ts'
 import { openStores } from './adapters/open-stores.ts'
 import { sealedRecall } from './adapters/recalls.ts'
 import { ConfigurationError, loadConfiguration } from './config/load.ts'
-import { longest } from './config/schema.ts'
 import { addressesIn } from './config/redis-in-environment.ts'
-import { instantIn, replicaClockTolerance } from './protocol/clock.ts'
+import { instantIn } from './protocol/clock.ts'
 import { OAuthError } from './protocol/errors.ts'
-import type { Recall } from './records.ts'
+import { life, type Recall } from './records.ts'
 
 // npm run end -- --idp X | --client Y --since T: all that a provider vouched for, or that a service was given, since then is no more, at every replica of every site.
 
@@ -35,8 +34,8 @@ async function end () {
   const now = () => Math.floor(Date.now() / 1000)
   const sealer = keyringSealer({ issuer: settings.issuer, keys: () => keys.sealing, now })
   const stores = openStores(new Map([...sites, [settings.site, home]]), { sealer, now, watch: { sealed () {}, redeemed () {} }, onError () {} })
-  // as long as anything lives that it may be of
-  const seconds = settings.session.life_seconds + longest.access_token_seconds + 2 * replicaClockTolerance
+  // whatever the settings are today: what it is of may have been opened by others, and what was called back before must not end sooner for it
+  const seconds = life.recall
   const told = await Promise.all([...stores].map(async ([site, store]) => {
     try {
       await store.recall(JSON.stringify(recall), sealedRecall(sealer, recall, now() + seconds), seconds)

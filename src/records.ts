@@ -98,7 +98,9 @@ export const life = {
   /** an ID Token, at most */
   idToken: 3600,
   /** a session, at most */
-  session: 24 * 3600
+  session: 24 * 3600,
+  /** what an operator called back: the longest session, the longest token that it may give at its end, and clocks that differ */
+  recall: 24 * 3600 + 10 * 60 + 2 * replicaClockTolerance
 } as const
 
 /** Limits in bytes, as sent, where nothing else is said. */

@@ -43,7 +43,7 @@ async function openSites (t: Test) {
   const [one, other] = [await startRedis(t), await startRedis(t)]
   const way = await startLossyWay(t, other.urls[0]!)
   const sites = [{ site: 'a', urls: one.urls, node_timeout_ms: 500 }, { site: 'b', urls: [way.url], node_timeout_ms: 500 }]
-  const { world, directory, app } = await startGateway(t, { overrides: { settings: { sites } } })
+  const { world, directory, app } = await startGateway(t, { overrides: { settings: { sites, session: { life_seconds: 600 } } } })
   const second = await buildApp(loadConfiguration(directory, { site: 'b' }), { log: false })
   t.teardown(() => second.close())
   await second.listen({ host: '127.0.0.1', port: 0 })
@@ -56,11 +56,11 @@ async function openSites (t: Test) {
   /** Whether the next service lets the citizen in without asking the provider. */
   const knows = async (browser: Awaited<ReturnType<typeof enter>>) => (await browser.get(`${world.services['taxes']!.url}/login`)).forms.some(({ action }) => action.endsWith('/consent'))
   const [town] = [...app.configuration.clients.keys()]
-  return { way, directory, town: town!, app, second, enter, knows }
+  return { way, directory, town: town!, app, second, enter, knows, secondsLeft: async () => Number(await one.command(0, 'TTL', 'recalls:{all}')) }
 }
 
 t.test('all that a provider vouched for is over at every site within ten seconds, and nothing else', async t => {
-  const { directory, app, second, enter, knows } = await openSites(t)
+  const { directory, app, second, enter, knows, secondsLeft } = await openSites(t)
   const [caught, free] = [await enter('vitalys'), await enter('tresorine')]
   t.ok(await knows(caught), 'before')
 
@@ -70,6 +70,7 @@ t.test('all that a provider vouched for is over at every site within ten seconds
   t.equal(code, 0, text)
   t.match(text, /site a: told/)
   t.match(text, /site b: told/)
+  t.ok(await secondsLeft() > 24 * 3600, 'as long as any session may last, whatever the setting is today')
   for (const replica of [app, second]) await until('a replica has heard of it', 10_000, () => replica.isRecalled({ idp: 'vitalys', identifiedAt: Math.floor(Date.now() / 1000) - 5 }))
   t.notOk(await knows(caught), 'its session is over')
   t.ok(await knows(free), 'another provider\'s is not')
