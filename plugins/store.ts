@@ -47,7 +47,12 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.co
   const recalls = recallingStore({
     store: kept,
     sealer: app.sealer,
+    now: app.now,
     onNew: recall => app.log.warn({ ...recall }, 'called back'),
+    onUnreadable (recalls) {
+      app.countRecallsUnread()
+      app.log.error({ recalls }, 'what was called back cannot be opened: npm run end needs the sealing keys that the replicas have')
+    },
     onFailure: () => app.countRecallsUnread()
   })
   app.watchRecalls(recalls.count)

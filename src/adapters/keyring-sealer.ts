@@ -20,6 +20,9 @@ const tagBytes = 16
 const hourly: ReadonlySet<SealedKind> = new Set(['code', 'token'])
 const hourSeconds = 3600
 
+/** When what was sealed so ends (NumericDate, seconds), whether or not it can be opened; NaN for anything else. */
+export const endOfSealed = (sealed: string) => Number(/^1\.[\w-]+\.(\d{1,12})\./.exec(sealed)?.[1])
+
 /**
  * Seals with the newest key whose time has come, opens with any that is loaded until what a retired one sealed is dead (AES-256-GCM, NIST SP 800-38D). The value reads `version.kid.exp.payload`; every
  * kind has a subkey of its own, and the additional data binds kind, place and expiry, which is looked at before anything is opened.

@@ -1,13 +1,17 @@
-import type { Sealer, Store } from '../ports.ts'
+import type { Clock, Sealer, Store } from '../ports.ts'
 import type { Kind, Recall, Records } from '../records.ts'
 import { isRecalled, type Recallable } from '../protocol/recall.ts'
 import { jittered } from './jittered.ts'
+import { endOfSealed } from './keyring-sealer.ts'
 
 export interface RecallsOptions {
   store: Store
   sealer: Sealer
+  now: Clock
   /** told of each one that this replica had not known */
   onNew: (recall: Recall) => void
+  /** told of how many there are more that it cannot open, by a key that it does not have or by nobody of ours */
+  onUnreadable: (recalls: number) => void
   onFailure: (error: unknown) => void
 }
 
@@ -19,10 +23,14 @@ const everyMs = 1000
 /** A recall as it is left for every replica, until all that it may be of has died. */
 export const sealedRecall = (sealer: Sealer, recall: Recall, exp: number) => sealer.seal('recall', place, recall, exp)
 
-/** A store in which nothing lives on that an operator called back. What was called back is looked at each second; while it cannot be, what is known counts. */
-export function recallingStore ({ store, sealer, onNew, onFailure }: RecallsOptions) {
+/**
+ * A store in which nothing lives on that an operator called back. What was called back is looked at each second; while it cannot be, what is known counts, and goes on counting to its end
+ * where the store has lost it: what it is of may stand elsewhere.
+ */
+export function recallingStore ({ store, sealer, now, onNew, onUnreadable, onFailure }: RecallsOptions) {
   let inForce: Recall[] = []
   let known = new Set<string>()
+  let unreadable = new Set<string>()
   let timer: NodeJS.Timeout | undefined
   let looking: Promise<boolean> | undefined
   let isClosed = false
@@ -39,7 +47,7 @@ export function recallingStore ({ store, sealer, onNew, onFailure }: RecallsOpti
 
   async function read () {
     try {
-      const texts = await store.recalls()
+      const texts = [...new Set([...known, ...await store.recalls()])]
       const opened = texts.flatMap(text => {
         const recall = sealer.open('recall', place, text)?.record
         return recall === undefined ? [] : [{ text, recall }]
@@ -47,6 +55,10 @@ export function recallingStore ({ store, sealer, onNew, onFailure }: RecallsOpti
       for (const { text, recall } of opened) if (!known.has(text)) onNew(recall)
       known = new Set(opened.map(({ text }) => text))
       inForce = opened.map(({ recall }) => recall)
+      const closed = texts.filter(text => !known.has(text) && !(endOfSealed(text) <= now()))
+      const more = closed.filter(text => !unreadable.has(text)).length
+      unreadable = new Set(closed)
+      if (more > 0) onUnreadable(more)
       return true
     } catch (error) {
       onFailure(error)

@@ -65,12 +65,14 @@ t.test('a recall that nobody of ours sealed counts for nothing, and while it can
   for (const text of ['', 'x', JSON.stringify({ idp: 'taxes', since: 0, until: gateway.now() }), gateway.app.sealer.seal('nonce', 'recalls', null, gateway.now() + 60)]) await gateway.store.recall(text, text, 60)
   t.equal(await gateway.app.lookForRecalls(), true)
   t.equal((await gateway.userinfo(access_token)).status, 200)
+  t.equal(await gateway.metric('passerelle_recalls_unread_total'), 1)
+  t.match(gateway.log.map(line => JSON.parse(line)).filter(({ recalls }) => recalls !== undefined), [{ level: 50, recalls: 4 }], 'and is told: an operator may have meant it')
 
   await callBack(gateway, { idp: 'taxes' })
   gateway.store.fail('recalls')
   t.equal(await gateway.app.lookForRecalls(), false)
   t.equal((await gateway.userinfo(access_token)).status, 401, 'what is known counts')
-  t.equal(await gateway.metric('passerelle_recalls_unread_total'), 1)
+  t.equal(await gateway.metric('passerelle_recalls_unread_total'), 2)
   t.equal(await gateway.metric('passerelle_recalls_in_force'), 1)
 })
 
