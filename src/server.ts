@@ -51,6 +51,7 @@ async function start () {
   await app.operations.listen({ host: operations.host, port: operations.port })
   if (redis.length === 0) app.log.warn('records are kept in this process only: neither redis.urls nor PASSERELLE_REDIS is set')
   else if (!await inTime(2000, app.lookForRecalls(), () => new Error('late')).catch(() => false)) app.log.warn('started while the store is away')
+  if (leaving !== undefined) return                                     // told to end while it waited
   await app.listen({ host: listen.host, port: listen.port })
   app.log.info({ issuer, configuration: configuration.hash, clients: configuration.clients.size, identityProviders: configuration.identityProviders.size }, 'serving')
 }

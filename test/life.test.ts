@@ -11,6 +11,7 @@ import { parse, stringify } from 'yaml'
 import { answers, configured, run, server } from './support/process.ts'
 import { until } from './support/redis.ts'
 import { createBrowser, logIn } from './world/browser.ts'
+import { freePort } from './world/free-port.ts'
 
 type Place = Awaited<ReturnType<typeof configured>>
 
@@ -163,6 +164,16 @@ t.test('a process', async t => {
     t.match(lines('uncaught'), [{ level: 60, err: { type: 'Error', stack: /^ {4}at .*faulty\.mjs:4:/ } }, { level: 60, err: { type: 'UnhandledPromiseRejection' } }])
     t.notMatch(text(), /marion|1962/)
     t.equal(lines('draining').length, 1)
+  })
+
+  t.test('told to end while it waits for the store at its start lets nobody in', async t => {
+    const { child, ended, text, lines } = run(t, server, { env: { PASSERELLE_CONFIG: place.directory, PASSERELLE_REDIS: `redis://127.0.0.1:${await freePort()}` } })
+    t.ok(await answers(`${place.operations}/readyz`, 503), text())
+    await pause(1400)                                                    // of two seconds, and what it holds at the store is let go of for one
+    child.kill('SIGTERM')
+    t.equal(await ended, 0)
+    t.equal(lines('closing').length, 1)
+    t.same(lines('serving'), [], text())
   })
 
   t.test('that cannot listen says where, and exits with 1', async t => {
