@@ -171,7 +171,7 @@ t.test('I2: two citizens with one sub, one citizen with two, and two logins with
 })
 
 t.test('I3: a token that is good after its end is found, and one that was asked for before it is not', async t => {
-  for (const how of ['revocation', 'logout', 'replay'] as const) {
+  for (const how of ['revocation', 'logout', 'replay', 'closing'] as const) {
     const { history, logins: [{ use }] } = threeLogins()
     history.endings.push({ n: 0, access_token: 'token-0', how, at: 50 })
     history.uses.push({ ...use, at: 49, endedAt: 60 })

@@ -2,9 +2,10 @@ import t from 'tap'
 import { backToNormal, failedAmong, figuresOf, growth, inFlightAt, loginFigures, percentile, resetsSince } from './figures.ts'
 import { createHistory, type Outcome, type Purpose } from './history.ts'
 import { readObservations, type Observation } from './observations.ts'
-import { readChooser, readConsent } from './pages.ts'
+import { offersWayOn, readChooser, readConsent } from './pages.ts'
 import { chooserPage, type ProviderCard } from '../../src/pages/chooser.ts'
 import { consentPage } from '../../src/pages/consent.ts'
+import { errorPage } from '../../src/pages/error.ts'
 import { reportOf, summarize } from './report.ts'
 
 t.test('a percentile is a value that was measured', async t => {
@@ -49,6 +50,8 @@ t.test('a fault is told by the logins that were under way or began since, and by
     'back to normal after, s': 1
   })
   t.equal(backToNormal({ attempts: history.attempts.filter(({ outcome }) => outcome === 'raced') }, 1000), 0, 'a race takes longer on purpose')
+  const lingering = { ...history.attempts[4]!, lingeredMs: 2300 }
+  t.match(loginFigures({ ...history, attempts: [lingering] }, { from: 1000, to: 6000 }), { 'longest login, s': 0.2, 'back to normal after, s': 0 }, 'what its citizen took to read is not the login\'s time')
   t.same(resetsSince(history, 1000).map(({ n }) => n), [1, 4], 'an answer of ours is none, nor what went past the balancer')
   t.same([...inFlightAt(history, 'one', { from: 1000, to: 1100 })], [1])
   t.same([...inFlightAt(history, 'two', { from: 1000, to: 2100 })], [1, 4], 'nobody knows where the first one was')
@@ -105,6 +108,11 @@ t.test('pages are read as the gateway writes them', async t => {
   t.same({ ...readConsent(consent), fields: String(readConsent(consent)!.fields) }, { action: '/consent', fields: 'login=l&client=c&decision=continue' })
   t.equal(readChooser(consent), undefined)
   t.equal(readConsent('<form action="/session/end">'), undefined)
+
+  const lost = { code: 'B04', id: 'i', text: 'login_lost' } as const
+  t.notOk(offersWayOn(errorPage(context, lost)))
+  t.ok(offersWayOn(errorPage(context, { ...lost, back: { href: 'https://service.example/', title: 'Service' } })))
+  t.ok(offersWayOn(errorPage(context, { ...lost, retryHref: '/choose' })))
 })
 
 t.test('several passes are told as minimum, median and maximum, and one that does not pass is not outvoted', async t => {
