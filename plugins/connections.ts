@@ -16,6 +16,8 @@ declare module 'fastify' {
 /** Milliseconds that connections have to say what they want when nobody new is let in, and between looks at who keeps us then. */
 const lateMs = 1000
 const cutMs = 250
+/** Requests over one connection of which none is answered yet: a browser and a balancer wait for each answer. */
+const mostUnanswered = 16
 
 /**
  * The connections of the public port, and how they end. While we are going but serve on, each answer takes its connection along; so those that are left at the end have been
@@ -25,6 +27,7 @@ export default fp(async app => {
   const { server } = app
   const connections = new Set<Socket>()
   const requests = new Set<IncomingMessage>()
+  const unanswered = new WeakMap<Socket, number>()
   let isEnding = false
   let askedAt = -Infinity
 
@@ -42,7 +45,12 @@ export default fp(async app => {
     askedAt = performance.now()
     requests.add(request)
     app.connectionFigures.requests(requests.size)
+    const { socket } = request
+    const count = (unanswered.get(socket) ?? 0) + 1
+    unanswered.set(socket, count)
+    if (count > mostUnanswered) socket.destroy()
     response.once('close', () => {
+      unanswered.set(socket, unanswered.get(socket)! - 1)
       requests.delete(request)
       app.connectionFigures.requests(requests.size)
     })
@@ -54,6 +62,8 @@ export default fp(async app => {
     app.notReady = 'draining'
     app.connectionFigures.draining()
   })
+  // of a packet that holds a thousand requests all are read, whatever becomes of their connection: nothing is done for them
+  app.addHook('onRequest', async (request, reply) => { if (request.raw.socket.destroyed) reply.hijack() })
   app.addHook('onSend', async (request, reply) => { if (isEnding) reply.header('connection', 'close') })
 
   app.addHook('preClose', async () => {

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { connect, type AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -119,10 +120,35 @@ t.test('whoever does not read the answer is cut', async t => {
   const { app, port } = await listening(t, { patience: { ...patience, connectionTimeout: 500 } })
   const socket = connect(port, '127.0.0.1').pause()
   t.teardown(() => socket.destroy())
+  socket.on('error', () => {})
   const asked = `GET ${base}/.well-known/openid-configuration HTTP/1.1\r\nHost: a\r\n\r\n`
-  socket.on('error', () => {}).write(asked.repeat(5000))                // answers of some 20 MB
-  while (app.underWay().connections === 0) await pause(5)
+  const count = { sent: 0, seen: 0 }
+  app.server.on('request', () => { count.seen++ })
+  /** A few at a time are answered, as long as the machine takes the answers. */
+  const isTaken = async () => {
+    socket.write(asked.repeat(16))
+    count.sent += 16
+    while (count.seen < count.sent) await pause(5)
+    for (let waited = 0; waited < 200 && app.underWay().requests > 0; waited += 5) await pause(5)
+    return app.underWay().requests === 0
+  }
+  while (await isTaken());
+  t.ok(app.underWay().requests > 0)
   t.ok(await soon((async () => { while (app.underWay().connections > 0) await pause(20); return true })()))
+})
+
+t.test('whoever asks on and on without waiting for an answer is cut, a few at a time are answered', async t => {
+  const { app, port } = await listening(t)
+  const asked = `GET ${base}/jwks HTTP/1.1\r\nHost: a\r\n\r\n`
+  const few = await soon(dribble(t, port, asked.repeat(15) + asked.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n')))
+  t.equal(few.split('HTTP/1.1 200 OK').length, 17, 'sixteen answers')
+  const begun = once(app.server, 'request')
+  const unread = connect(port, '127.0.0.1').pause()
+  t.teardown(() => unread.destroy())
+  unread.on('error', () => {}).write(asked.repeat(20_000))
+  await begun
+  const atOnce = pause(5000, 'some are held', { ref: false })
+  t.equal(await Promise.race([atOnce, (async () => { while (app.underWay().connections > 0 || app.underWay().requests > 0) await pause(20); return 'nothing is held' })()]), 'nothing is held')
 })
 
 t.test('each limit of time is set on both servers, and a balancer lets go of an idle connection before we do', async t => {
