@@ -2,7 +2,6 @@ import { createHash, createSecretKey, X509Certificate, type KeyObject } from 'no
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, extname, join, resolve } from 'node:path'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
-import { Ajv } from 'ajv'
 import type { JSONWebKeySet, JWK } from 'jose'
 import type { Static, TSchema } from 'typebox'
 import { parseDocument } from 'yaml'
@@ -11,6 +10,7 @@ import { signingKey, type SigningKey } from '../adapters/jwk-signer.ts'
 import type { SealingKey } from '../adapters/keyring-sealer.ts'
 import { faultOfRedis, type RedisAddress } from '../adapters/redis-address.ts'
 import { secretDigest } from '../protocol/client-authentication.ts'
+import { faultsOf } from './faults.ts'
 import { meaningOf } from './meaning.ts'
 import { Client as ClientSchema, IdentityProvider as IdentityProviderSchema, Settings as SettingsSchema } from './schema.ts'
 import type { ClientRegistration, IdentityProviderRegistration, Settings } from './schema.ts'
@@ -290,8 +290,6 @@ function symmetric (jwk: JWK) {
   return createSecretKey(bytes)
 }
 
-const ajv = new Ajv({ allErrors: true, useDefaults: true, strict: false, verbose: true })
-
 /** What a document says, and what is wrong with its shape. */
 function parse (file: string, text: string, schema: TSchema) {
   const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true })
@@ -299,18 +297,4 @@ function parse (file: string, text: string, schema: TSchema) {
   let value: unknown
   try { value = document.toJS() ?? {} } catch { return { value: undefined, problems: [`${file}: expected no alias (\`*name\`) of what is not there, nor thousands of them; a text that begins with * stands in quotes`] } }
   return { value, problems: faultsOf(schema, value).map(fault => `${file}: ${fault}`) }
-}
-
-/** Faults of shape: the path and what was expected there. The defaults are filled in on the way. */
-function faultsOf (schema: TSchema, value: unknown) {
-  ajv.validate(schema, value)
-  return (ajv.errors ?? []).map(({ instancePath, keyword, message, params, parentSchema }) => {
-    switch (keyword) {
-      case 'additionalProperties': return `${instancePath || '/'}: unknown setting ${params.additionalProperty}`
-      case 'required': return `${instancePath || '/'}: expected ${params.missingProperty}`
-      case 'enum': return `${instancePath}: expected one of ${params.allowedValues.join(', ')}`
-      case 'pattern': return `${instancePath}: expected ${parentSchema!.expected}`
-      default: return `${instancePath || '/'}: ${message}`
-    }
-  })
 }
