@@ -1,15 +1,19 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer as createPlainServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer, request as ask } from 'node:https'
+import type { Server } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { stringify } from 'yaml'
+import { parse, stringify } from 'yaml'
+import { busyPage } from '../src/pages/busy.ts'
 import { probeLogin } from '../src/probe/login.ts'
+import { exitCodeOf } from '../src/probe/report.ts'
 import { ProbeFile, loadProbe } from '../src/probe/settings.ts'
-import type { Told } from '../src/probe/watch.ts'
+import type { Side, Told } from '../src/probe/watch.ts'
+import { failures } from '../src/protocol/errors.ts'
 import { makeCertificate } from './support/certificate.ts'
 import { keyOf } from './support/client-keys.ts'
 import { secureSuffix, startGateway, temporaryDirectory } from './support/gateway.ts'
@@ -28,9 +32,12 @@ type Meddling = (request: IncomingMessage, response: ServerResponse) => boolean
 interface Front { /** answers in the gateway's place where it says so */ meddle: Meddling, /** what is asked of the gateway instead */ asks: (url: string) => string, /** what it is made to say */ says: (path: string, text: string) => string }
 
 const root = fileURLToPath(new URL('..', import.meta.url))
+const page = readFileSync(join(root, 'docs/probe.md'), 'utf8')
 const marion = citizens.find(({ username }) => username === 'marion')!
 const service = 'https://probe.invalid'
 const password = 'tournesol'
+
+t.setTimeout(120_000)
 
 t.test('the probe', async t => {
   const certificate = await makeCertificate([...hostNames(secureSuffix), `caprice.${secureSuffix}`])
@@ -46,6 +53,10 @@ t.test('the probe', async t => {
   t.teardown(() => caprice.stop())
 
   const client = { client_id: 'probe', name: 'Probe', redirect_uris: [`${service}/callback`], post_logout_redirect_uris: [`${service}/left`], scopes: ['openid', 'profile', 'email'], idp_hints: ['vitalys', 'caprice', 'dead'], client_secrets: [{ file: write('client', secret) }] }
+  // as docs/probe.md has them, but for names and addresses: a client and the settings of its probe, twice
+  const here = { 'id.sandbox.example.org': `vitalys.${secureSuffix}`, sandbox: 'vitalys', 'https://login.example.org/api/v2': issuer, 'http://localhost:8080': issuer, 'http://localhost:5056': service, 'username: nobody': 'username: marion' }
+  const [tried, trying, registered, registering] = [...page.matchAll(/^ *```yaml\n([^]*?)^ *```$/gm)]
+    .map(([, yaml]) => parse(Object.entries(here).reduce((text, [there, name]) => text.replaceAll(there, name), yaml!)) as Record<string, unknown>)
   const provider = { client_id: 'passerelle', client_secret: { file: write('provider', caprice.client_secret) }, acr_values: ['eidas1', 'eidas2'], ca: write('ca.pem', certificate.cert), loopback: true }
   await startGateway(t, {
     tls: certificate,
@@ -54,11 +65,13 @@ t.test('the probe', async t => {
       clients: {
         probe: client,
         'probe-by-key': { ...client, client_id: 'probe-by-key', client_secrets: [], token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [key.published] }, id_token_signed_response_alg: 'ES256', consent: 'required' },
+        tried: { ...tried, client_id: 'tried', client_secrets: client.client_secrets },
+        registered: { ...registered, client_id: 'registered', client_secrets: client.client_secrets },
         'probe-without-page': { ...client, client_id: 'probe-without-page', consent: 'skip' }
       },
       identityProviders: {
         vitalys: { state: 'hidden' },
-        caprice: { ...provider, id: 'caprice', title: 'Caprice', issuer: caprice.issuer, timeout_ms: 500, breaker: { volume: 1000 } },
+        caprice: { ...provider, id: 'caprice', title: 'Caprice', issuer: caprice.issuer, timeout_ms: 1000, breaker: { forced: 'closed' } },
         dead: { ...provider, id: 'dead', title: 'Dead', issuer: `https://dead.${secureSuffix}:${deadPort}` }
       }
     }
@@ -82,29 +95,31 @@ t.test('the probe', async t => {
   const byKey = { client_id: 'probe-by-key', client_secret: null, client_key: { file: write('key.json', JSON.stringify({ ...key.privateKey.export({ format: 'jwk' }), kid: key.kid, alg: 'ES256' })) }, id_token_signed_response_alg: 'ES256' }
   const viaCaprice = { provider: { id: 'caprice', hosts: null } }
   let files = 0
-  const fileOf = (changes: object) => write(`probe-${++files}.yaml`, stringify(merge(sound, changes as Record<string, unknown>)))
+  const fileOf = (changes: object, base: Record<string, unknown> = sound) => write(`probe-${++files}.yaml`, stringify(merge(base, changes as Record<string, unknown>)))
 
   /** A login in this process: its steps, and why it failed. */
-  async function login (changes: object = {}) {
+  async function login (changes: object = {}, base?: Record<string, unknown>) {
     const told: Told[] = []
-    const trouble = await probeLogin(loadProbe(fileOf(changes)), one => { told.push(one) })
+    const trouble = await probeLogin(loadProbe(fileOf(changes, base)), one => { told.push(one) })
     assertSilent(JSON.stringify(told))
     return { trouble, steps: told.flatMap(one => 'left' in one ? [one.left] : []) }
   }
 
-  /** The command, as a monitor runs it; the process of its login is sent a signal once it is in its second step. */
-  async function run (changes: object | string[], { args = [], signal }: { args?: string[], signal?: NodeJS.Signals } = {}) {
+  /** The command, as a monitor runs it; the process of its login is sent a signal once it runs. */
+  async function run (changes: object | string[], { args = [], signal, unread = false }: { args?: string[], signal?: NodeJS.Signals, unread?: boolean } = {}) {
     const { NODE_OPTIONS: _, ...env } = process.env
     const child = spawn(process.execPath, ['src/probe.ts', ...Array.isArray(changes) ? changes : [fileOf(changes)], ...args], { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] })
     t.teardown(() => { child.kill('SIGKILL') })
+    const ended = new Promise<number | null>(resolve => { child.once('close', resolve) })
     let [out, err] = ['', '']
-    child.stdout.on('data', text => {
-      out += text
-      if (signal === undefined || !out.includes('discovery')) return
-      for (const pid of childrenOf(child.pid!)) process.kill(pid, signal)
-    })
+    if (unread) for (const stream of [child.stdout, child.stderr]) stream.destroy()
+    child.stdout.on('data', text => { out += text })
     child.stderr.on('data', text => { err += text })
-    const code = await new Promise<number | null>(resolve => { child.once('close', resolve) })
+    if (signal !== undefined) {
+      await until('its login has a process', 20_000, () => loginsOf(child.pid!).length > 0)
+      for (const pid of loginsOf(child.pid!)) process.kill(pid, signal)
+    }
+    const code = await ended
     assertSilent(out + err)
     return { code, out, err }
   }
@@ -127,7 +142,20 @@ t.test('the probe', async t => {
     const away = { resolve: { [names[0]!]: '127.0.0.2' } }
     t.match((await login(away)).trouble, { step: 'discovery', at: 'gateway', reason: 'no answer (ECONNREFUSED)' })
     t.match((await login({ ca: null })).trouble, { step: 'discovery', at: 'gateway', reason: /certificate is not trusted/ })
+    t.match((await login({ issuer: 'https://nowhere.invalid' })).trouble, { step: 'discovery', at: 'gateway', reason: /no answer \((ENOTFOUND|EAI_AGAIN)\)/ })
     t.match((await login({ issuer: `${issuer}/elsewhere` })).trouble, { step: 'discovery', at: 'gateway', status: 404 })
+    t.match((await through(on('/.well-known/openid-configuration', (_request, response) => { response.setHeader('content-type', 'text/html').end('<h1>Welcome to the hotel</h1>') }))).trouble, { step: 'discovery', at: 'gateway', reason: /not right/, status: 200 })
+  })
+
+  await t.test('TLS, where it is wrong', async t => {
+    const [expired, another] = await Promise.all([makeCertificate([names[0]!], { by: certificate, ended: true }), makeCertificate([`elsewhere.${secureSuffix}`], { by: certificate })])
+    const at = async (address: string, server: Server) => {
+      await listen(server, frontPort, address)
+      try { return (await login({ resolve: { [names[0]!]: address } })).trouble } finally { server.close() }
+    }
+    t.match(await at('127.0.0.3', createServer(expired)), { step: 'discovery', at: 'gateway', reason: 'its certificate is not trusted (CERT_HAS_EXPIRED)' })
+    t.match(await at('127.0.0.4', createServer(another)), { step: 'discovery', at: 'gateway', reason: 'its certificate is not trusted (ERR_TLS_CERT_ALTNAME_INVALID)' })
+    t.match(await at('127.0.0.5', createPlainServer()), { step: 'discovery', at: 'gateway', reason: /^no TLS with it \(ERR_SSL_\w+\)$/ })
   })
 
   await t.test('a gateway that is not one', async t => {
@@ -139,18 +167,35 @@ t.test('the probe', async t => {
         return request.url === '/userinfo'
       }
     })
-    const [hung, dripping] = await Promise.all([login({ ...short, client_id: 'probe-without-page' }), login(short)])
+    pages = () => new Promise(() => {})
+    const [hung, dripping, hanging] = await Promise.all([login({ ...short, client_id: 'probe-without-page' }), login(short), login(merge(viaCaprice, short))])
+    pages = () => {}
+    t.match(hanging.trouble, { step: 'provider', at: 'provider', reason: 'no whole answer within the step\'s 1500 ms' })
     t.match(hung.trouble, { step: 'authorize', at: 'gateway', reason: 'no whole answer within the step\'s 1500 ms' })
     t.match(dripping.trouble, { step: 'userinfo', at: 'gateway', reason: 'no whole answer within the step\'s 1500 ms' }, 'a letter now and then')
     t.match((await through(on('/authorize', flood))).trouble, { step: 'authorize', at: 'gateway', reason: 'an answer of more than 1048576 bytes' })
     t.match((await through(on('/jwks', flood))).trouble, { step: 'token', at: 'gateway', reason: 'an answer of more than 1048576 bytes' })
     t.match((await through(on('/authorize', (request, response) => { response.writeHead(302, { location: request.url }).end() }))).trouble, { step: 'authorize', at: 'gateway', reason: 'more than 20 redirects in a row' })
     t.match((await through(on('/authorize', (_request, response) => { response.writeHead(302, { location: `http://passerelle.${secureSuffix}:${port}/` }).end() }))).trouble, { step: 'authorize', at: 'gateway', reason: /not https/ })
+    const busy = busyPage({ language: 'en', base: '', stylesheet: '/style.css' }, { code: failures.overloaded.citizen, byItself: true })
+    t.match((await through(on('/authorize', (_request, response) => { response.writeHead(503, { refresh: '5' }).end(busy) }))).trouble, { step: 'authorize', at: 'gateway', status: 503, code: 'Y08' }, 'it sends new logins away')
     t.match((await through(on('/authorize', (_request, response) => { response.writeHead(502).end('<h1>Bad gateway</h1>') }))).trouble, { step: 'authorize', at: 'gateway', status: 502 })
     t.match((await through(on('/authorize', (_request, response) => { response.end('<form method=post action=/steal><input name=who><input type=password name=p></form>') }))).trouble, { step: 'chooser', at: 'gateway' }, 'the password is not for the gateway')
     const deep = '<div><p>'.repeat(60_000) + '</b>'.repeat(130_000)
-    t.match((await through(on('/authorize', (_request, response) => { response.end(deep) }), short)).trouble, { step: 'authorize', at: 'gateway', reason: 'its page was not read within the step\'s 1500 ms' })
+    t.match((await through(on('/authorize', (_request, response) => { response.end(deep) }), { step_timeout_ms: 1000 })).trouble, { step: 'authorize', at: 'gateway', reason: 'its page was not read within the step\'s 1000 ms' })
   })
+
+  // they wait most of their time, and are looked at in the end
+  const heldUp = holdUp()
+  async function holdUp () {
+    const silent = createServer(certificate)
+    await listen(silent, frontPort, '127.0.0.6')
+    t.teardown(() => { silent.close().closeAllConnections() })
+    const begun = performance.now()
+    const slow = { timeout_ms: 1500, resolve: { [names[0]!]: '127.0.0.6' } }
+    const runs = await Promise.all([run(slow), run(slow, { signal: 'SIGSTOP' }), run(slow, { signal: 'SIGKILL' })])
+    return { runs, seconds: (performance.now() - begun) / 1000 }
+  }
 
   await t.test('an answer that is not right', async t => {
     const renamed = (name: string) => ({ asks: (url: string) => url.startsWith('/authorize') ? url.replace(new RegExp(`([?&]${name}=)[^&]*`), '$1forged-forged-forged') : url })
@@ -184,7 +229,6 @@ t.test('the probe', async t => {
     t.match((await login({ resolve: { [names[1]!]: '127.0.0.2' } })).trouble, { step: 'provider', at: 'provider', reason: 'no answer (ECONNREFUSED)' })
     t.match((await login({ provider: { hosts: ['elsewhere.example'] } })).trouble, { step: 'provider', at: 'provider', reason: /must not have the password/ })
     t.match((await login({ account: { fields: { password: 'code' } } })).trouble, { step: 'provider', at: 'provider', reason: 'a page without a login form' })
-    await until('the breaker of the dead provider is open', 10_000, async () => (await login({ provider: { id: 'dead' } })).trouble?.notice === 'provider_unavailable')
     t.match((await login({ provider: { id: 'dead' } })).trouble, { step: 'authorize', at: 'provider', notice: 'provider_unavailable' })
     t.match((await login({ provider: { id: 'dead', status_url: `${caprice.issuer}/status` } })).trouble, { at: 'gateway', reason: /does not answer, and it does/ }, 'where the provider answers the probe, it is the gateway that does not reach it')
     t.match((await login({ provider: { id: 'dead', status_url: `https://dead.${secureSuffix}:${deadPort}/` } })).trouble, { at: 'provider' })
@@ -226,9 +270,9 @@ t.test('the probe', async t => {
   await t.test('the password goes nowhere but to the provider', async t => {
     posted.length = 0
     const form = (action: string, method = 'post') => `<form method=${method} action="${action}"><input name=u><input type=password name=p></form>`
-    const shown = async (answer: Handler, changes: object = {}) => {
+    const shown = async (answer: Handler) => {
       pages = answer
-      try { return (await login(merge(viaCaprice, changes as Record<string, unknown>))).trouble } finally { pages = () => {} }
+      try { return (await login(viaCaprice)).trouble } finally { pages = () => {} }
     }
     const ofPage = (html: string) => shown((_request, response) => { response.end(html) })
     const at = { step: 'provider', at: 'provider' }
@@ -246,7 +290,6 @@ t.test('the probe', async t => {
     t.match(await shown((_request, response) => { response.writeHead(303, { location: `${service}/callback?code=a` }).end() }), { ...at, reason: /only the gateway may/ })
     t.match(await shown(({ url }, response) => { response.writeHead(302, { location: url! }).end() }), { ...at, reason: 'more than 20 redirects in a row' }, 'the circle of a provider is its own fault')
     t.match(await shown((_request, response) => { response.writeHead(503).end() }), { ...at, status: 503 })
-    t.match(await shown(() => new Promise(() => {}), { step_timeout_ms: 1500 }), { ...at, reason: /no whole answer/ })
     t.same(posted.flatMap(body => [...body.values()]).filter(value => value === password), [password], 'but for the form that was asked for by its own host')
   })
 
@@ -259,65 +302,63 @@ t.test('the probe', async t => {
     t.same(await login(viaCaprice), { trouble: null, steps }, 'at a provider that asks for no password')
   })
 
-  await t.test('the command ends well with 0, a line a step, and figures', async t => {
+  await t.test('a login that is set up as docs/probe.md says', async t => {
+    write('client-secret', `${secret}\n`)
+    const reached = { ca: sound.ca, resolve: sound.resolve }
+    const steps = ['discovery', 'authorize', 'provider', 'callback', 'consent', 'token', 'userinfo']
+    t.same(await login({ ...reached, client_id: 'tried' }, trying), { trouble: null, steps })
+    t.same(await login({ ...reached, client_id: 'registered' }, registering), { trouble: null, steps: [...steps, 'logout'] })
+  })
+
+  await t.test('the command tells by its exit code whom to wake', async t => {
     const metrics = join(directory, 'metrics')
     mkdirSync(metrics)
-    const { code, out, err } = await run({}, { args: ['--metrics', join(metrics, 'probe.prom')] })
-    t.equal(code, 0, out + err)
-    t.same(out.trim().split('\n').map(line => line.replace(/\s+\d+ ms$/, '')), ['discovery', 'authorize', 'provider', 'callback', 'consent', 'token', 'userinfo', 'logout', 'ok: one login in'])
-    const figures = readFileSync(join(metrics, 'probe.prom'), 'utf8')
-    t.match(figures, /^passerelle_probe_success 1$/m)
-    t.match(figures, /^passerelle_probe_exit_code 0$/m)
-    t.match(figures, /^passerelle_probe_step_seconds\{step="token"\} [\d.]+$/m)
-    const [, at] = /^passerelle_probe_timestamp_seconds ([\d.]+)$/m.exec(figures) ?? []
+    write('torn.yaml', `issuer: "${secret}`)
+    const figures = (name: string) => ['--metrics', join(metrics, name)]
+    const [well, unread, ofGateway, ofProvider, nowhere, ...wrong] = await Promise.all([
+      run({}, { args: figures('well.prom') }),
+      run({}, { args: figures('unread.prom'), unread: true }),
+      run({ client_secret: { file: 'wrong' } }, { args: ['--json'] }),
+      run({ account: { password: { file: 'wrong-password' } } }, { args: figures('failed.prom') }),
+      run({}, { args: ['--metrics', join(directory, 'no', 'such', 'place.prom')] }),
+      run([fileOf({}), '--password', password]),
+      run([join(directory, 'torn.yaml')])
+    ])
+    t.equal(well.code, 0, well.out + well.err)
+    t.same(well.out.trim().split('\n').map(line => line.replace(/\s+\d+ ms$/, '')), ['discovery', 'authorize', 'provider', 'callback', 'consent', 'token', 'userinfo', 'logout', 'ok: one login in'])
+    const told = readFileSync(join(metrics, 'well.prom'), 'utf8')
+    t.match(told, /^passerelle_probe_success 1$/m)
+    t.match(told, /^passerelle_probe_exit_code 0$/m)
+    t.match(told, /^passerelle_probe_step_seconds\{step="token"\} [\d.]+$/m)
+    const [, at] = /^passerelle_probe_timestamp_seconds ([\d.]+)$/m.exec(told) ?? []
     t.ok(Math.abs(Number(at) - Date.now() / 1000) < 60)
-    t.same(readdirSync(metrics), ['probe.prom'], 'no draft is left')
-  })
+    t.equal(unread.code, 0, 'where nobody reads it')
+    t.match(readFileSync(join(metrics, 'unread.prom'), 'utf8'), /^passerelle_probe_success 1$/m)
 
-  await t.test('the command ends with 1 where the gateway failed, with one JSON object', async t => {
-    const { code, out } = await run({ client_secret: { file: 'wrong' } }, { args: ['--json'] })
-    t.equal(code, 1)
-    t.match(JSON.parse(out), { success: false, exit_code: 1, failure: { step: 'token', at: 'gateway', status: 401, error: 'invalid_client' }, steps: [{ step: 'discovery', milliseconds: Number }] })
-  })
+    t.equal(ofGateway.code, 3)
+    t.match(JSON.parse(ofGateway.out), { success: false, exit_code: 3, failure: { step: 'token', at: 'gateway', status: 401, error: 'invalid_client' }, steps: [{ step: 'discovery', milliseconds: Number }] })
+    t.equal(ofProvider.code, 4)
+    t.match(ofProvider.out, /^failed at provider, provider: it asks for the password again.*, status 200$/m)
+    t.match(readFileSync(join(metrics, 'failed.prom'), 'utf8'), /^passerelle_probe_success 0$[^]*^passerelle_probe_exit_code 4$/m)
 
-  await t.test('the command ends with 3 where the provider failed, and says so in the figures', async t => {
-    const file = join(directory, 'failed.prom')
-    const { code, out } = await run({ account: { password: { file: 'wrong-password' } } }, { args: ['--metrics', file] })
-    t.equal(code, 3)
-    t.match(out, /^failed at provider, provider: it asks for the password again.*, status 200$/m)
-    t.match(readFileSync(file, 'utf8'), /^passerelle_probe_success 0$[^]*^passerelle_probe_exit_code 3$/m)
+    t.equal(nowhere.code, 2, 'figures that cannot be written')
+    t.notOk(existsSync(join(directory, 'no')))
+    for (const [i, said] of [/^usage: /, /not YAML/].entries()) {
+      t.equal(wrong[i]!.code, 2, String(said))
+      t.match(wrong[i]!.err, said)
+    }
+    t.same(readdirSync(metrics).sort(), ['failed.prom', 'unread.prom', 'well.prom'], 'no draft is left')
   })
 
   await t.test('the command ends in time, whatever holds its login up', async t => {
-    front.use(on('/authorize', () => {}))
-    const begun = performance.now()
-    const slow = { timeout_ms: 2000 }
-    const [hung, frozen, killed] = await Promise.all([run(slow), run(slow, { signal: 'SIGSTOP' }), run(slow, { signal: 'SIGKILL' })])
-    front.use({})
-    t.equal(hung.code, 1)
-    t.match(hung.out, /^failed at authorize, gateway: no whole answer within the login's 2000 ms$/m)
-    t.equal(frozen.code, 1)
-    t.match(frozen.out, /^failed at authorize, gateway: no end within the login's 2000 ms$/m, 'its process is ended from outside')
+    const { runs: [hung, frozen, killed], seconds } = await heldUp
+    t.equal(hung.code, 3)
+    t.match(hung.out, /^failed at discovery, gateway: no whole answer within the login's 1500 ms$/m)
+    t.equal(frozen.code, 3)
+    t.match(frozen.out, /^failed at discovery, gateway: no end within the login's 1500 ms$/m, 'its process is ended from outside')
     t.equal(killed.code, 2)
-    t.match(killed.out, /^failed at \w+, probe: the probe broke off: SIGKILL$/m)
-    t.ok(performance.now() - begun < 20_000)
-  })
-
-  await t.test('the command ends with 2 where it is used or configured wrongly', async t => {
-    write('torn.yaml', `issuer: "${secret}`)
-    const cases: Array<[changes: object | string[], said: RegExp]> = [
-      [[], /^usage: /],
-      [[fileOf({}), '--password', password], /^usage: /],
-      [[join(directory, 'torn.yaml')], /not YAML/],
-      [{ issuer: 'http://login.example.org' }, /\/issuer: expected https/]
-    ]
-    await Promise.all(cases.map(async ([changes, said]) => {
-      const { code, err } = await run(changes)
-      t.equal(code, 2, String(said))
-      t.match(err, said)
-    }))
-    t.equal((await run({}, { args: ['--metrics', join(directory, 'no', 'such', 'place.prom')] })).code, 2, 'figures that cannot be written')
-    t.notOk(existsSync(join(directory, 'no')))
+    t.match(killed.out, /^failed at discovery, probe: the probe broke off: SIGKILL$/m)
+    t.ok(seconds < 20)
   })
 
   await t.test('settings that cannot be are refused by name, a secret never told', async t => {
@@ -330,6 +371,7 @@ t.test('the probe', async t => {
     t.notMatch(problemsOf({ client_secret: secret }), secret)
     t.match(problemsOf({ ...byKey, client_key: { file: 'client' } }), /\/client_key: expected a private JWK/)
     t.notMatch(problemsOf({ ...byKey, client_key: { file: 'client' } }), secret)
+    t.match(problemsOf({ issuer: 'http://login.example.org' }), /\/issuer: expected https/)
     t.match(problemsOf({ ca: 'client' }), /\/ca: expected certificates/)
     t.match(problemsOf({ resolve: { a: 'b' } }), /\/resolve\/a: expected an IP address/)
     t.match(problemsOf({ redirect_uri: `${service}/callback?a=b` }), /\/redirect_uri: expected an http or https address without a query/)
@@ -341,9 +383,13 @@ t.test('the probe', async t => {
 })
 
 t.test('docs/probe.md names every setting, and none that is not', async t => {
-  const page = readFileSync(join(root, 'docs/probe.md'), 'utf8')
-  const listed = [...page.matchAll(/^\| `([\w.]+)` \| /gm)].map(([, name]) => name)
-  t.same(listed, namesOf(ProbeFile.properties))
+  t.same([...page.matchAll(/^\| `([\w.]+)` \| /gm)].map(([, name]) => name), namesOf(ProbeFile.properties))
+})
+
+t.test('docs/probe.md names every exit code', async t => {
+  const sides: Side[] = ['probe', 'gateway', 'provider']
+  const codes = [null, ...sides].map(at => exitCodeOf({ trouble: at && { step: 'token', at, reason: '' }, steps: [], milliseconds: 0 }))
+  t.same([...page.matchAll(/^\| (\d) \| /gm)].map(([, code]) => Number(code)), codes)
 })
 
 /** Names of settings, those within another after it; a secret is its file. */
@@ -352,7 +398,9 @@ const namesOf = (properties: object, before = ''): string[] => Object.entries(pr
   return Object.hasOwn(inner, 'file') ? [`${before}${name}.file`] : Object.keys(inner).length > 0 ? namesOf(inner, `${before}${name}.`) : [`${before}${name}`]
 })
 
-const childrenOf = (pid: number) => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+/** Its children that run a login by now. */
+const loginsOf = (pid: number) => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+  .filter(child => readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('probe/child.ts'))
 
 /** The same token with another signature. */
 function forged (jwt: string) {
@@ -381,6 +429,8 @@ function flood (_request: IncomingMessage, response: ServerResponse) {
   more()
 }
 
+const listen = (server: Server, port: number, address: string) => new Promise<void>(resolve => { server.listen(port, address, resolve) })
+
 /** What stands before the gateway under its name, and may lie for it. */
 async function startFront (t: Test, { certificate, frontPort, port }: { certificate: { key: string, cert: string }, frontPort: number, port: number }) {
   const honest: Front = { meddle: () => false, asks: url => url, says: (_path, text) => text }
@@ -400,7 +450,7 @@ async function startFront (t: Test, { certificate, frontPort, port }: { certific
     onward.on('error', () => response.destroy())
     request.pipe(onward)
   })
-  await new Promise<void>(resolve => { server.listen(frontPort, '127.0.0.1', resolve) })
+  await listen(server, frontPort, '127.0.0.1')
   t.teardown(() => new Promise<void>(resolve => {
     server.close(() => resolve())
     server.closeAllConnections()

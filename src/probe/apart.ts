@@ -1,6 +1,5 @@
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { probeLogin } from './login.ts'
 import type { ProbeSettings } from './settings.ts'
 import type { Side, Step, Told, Trouble } from './watch.ts'
 
@@ -12,7 +11,7 @@ const graceMs = 2000
  * slow to read its timers.
  */
 export function loginApart (settings: ProbeSettings, tell: (told: Told) => void): Promise<Trouble | null> {
-  const child = fork(fileURLToPath(import.meta.url), { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
+  const child = fork(fileURLToPath(new URL('child.ts', import.meta.url)), { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
   let step: Step = 'discovery'
   let at: Side = 'gateway'
   return new Promise(resolve => {
@@ -31,9 +30,4 @@ export function loginApart (settings: ProbeSettings, tell: (told: Told) => void)
     child.on('exit', (code, signal) => end({ step, at: 'probe', reason: `the probe broke off: ${signal ?? `exit code ${code}`}` }))
     child.send(settings)
   })
-}
-
-if (import.meta.main) {
-  process.on('disconnect', () => process.exit(1))
-  process.once('message', async (settings: ProbeSettings) => { await probeLogin(settings, told => { process.send!(told) }) })
 }

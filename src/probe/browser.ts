@@ -1,5 +1,5 @@
 import { isIP, type LookupFunction } from 'node:net'
-import { getCACertificates } from 'node:tls'
+import { createSecureContext, getCACertificates } from 'node:tls'
 import { CookieJar, getPublicSuffix } from 'tough-cookie'
 import { Agent } from 'undici'
 import { localhostLookup } from '../adapters/localhost-lookup.ts'
@@ -27,7 +27,7 @@ export function createBrowser ({ issuer, resolve, certificateAuthority, step_tim
     maxResponseSize: maximumBytes,
     headersTimeout: 0,                                                 // the watch has one for everything
     bodyTimeout: 0,
-    connect: { lookup: lookupOf(resolve), timeout, ...(certificateAuthority && { ca: [...getCACertificates('default'), certificateAuthority] }) }
+    connect: { lookup: lookupOf(resolve), timeout, ...(certificateAuthority && { secureContext: createSecureContext({ ca: [...getCACertificates('default'), certificateAuthority] }) }) }
   })
 
   /** One request. @throws {ProbeFailure} */
@@ -110,5 +110,6 @@ function reasonOf (error: unknown, watch: Watch) {
   if (name === 'TimeoutError' || code === 'UND_ERR_CONNECT_TIMEOUT') return `no whole answer within ${watch.limit()}`
   if (code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE') return `an answer of more than ${maximumBytes} bytes`
   const told = /^\w{1,64}$/.test(code) ? code : 'unknown error'
+  if (told.startsWith('ERR_SSL_')) return `no TLS with it (${told})`
   return untrusted.test(told) ? `its certificate is not trusted (${told})` : `no answer (${told})`
 }

@@ -10,8 +10,8 @@ export interface Outcome {
   milliseconds: number
 }
 
-/** Whom to wake: nobody, those of the gateway, those of the probe, those of the identity provider. */
-export const exitCodeOf = ({ trouble }: Outcome) => trouble === null ? 0 : { gateway: 1, probe: 2, provider: 3 }[trouble.at]
+/** Whom to wake: nobody, those of the probe, those of the gateway, those of the identity provider. Never 1, with which Node.js and npm end where they cannot go on. */
+export const exitCodeOf = ({ trouble }: Outcome) => trouble === null ? 0 : { probe: 2, gateway: 3, provider: 4 }[trouble.at]
 
 /** The last line. */
 export function verdict ({ trouble, milliseconds }: Outcome) {
@@ -37,7 +37,7 @@ export const json = (outcome: Outcome) => JSON.stringify({
 export async function writeMetrics (file: string, outcome: Outcome, now = Date.now() / 1000) {
   const registers = [new Registry()]
   new Gauge({ name: 'passerelle_probe_success', help: 'Whether the last login of the probe went well.', registers }).set(outcome.trouble === null ? 1 : 0)
-  new Gauge({ name: 'passerelle_probe_exit_code', help: 'Exit code of the last probe: 0 well, 1 the gateway failed, 2 the probe could not be made, 3 the identity provider failed.', registers }).set(exitCodeOf(outcome))
+  new Gauge({ name: 'passerelle_probe_exit_code', help: 'Exit code of the last probe: 0 well, 2 the probe could not be made, 3 the gateway failed, 4 the identity provider failed.', registers }).set(exitCodeOf(outcome))
   new Gauge({ name: 'passerelle_probe_timestamp_seconds', help: 'When the last probe ended.', registers }).set(now)
   const seconds = new Gauge({ name: 'passerelle_probe_step_seconds', help: 'Time of each step of the last login that was begun.', labelNames: ['step'], registers })
   for (const { step, milliseconds } of outcome.steps) seconds.set({ step }, milliseconds / 1000)
