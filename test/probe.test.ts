@@ -58,7 +58,7 @@ t.test('the probe', async t => {
   const [tried, trying, registered, registering] = [...page.matchAll(/^ *```yaml\n([^]*?)^ *```$/gm)]
     .map(([, yaml]) => parse(Object.entries(here).reduce((text, [there, name]) => text.replaceAll(there, name), yaml!)) as Record<string, unknown>)
   const provider = { client_id: 'passerelle', client_secret: { file: write('provider', caprice.client_secret) }, acr_values: ['eidas1', 'eidas2'], ca: write('ca.pem', certificate.cert), loopback: true }
-  await startGateway(t, {
+  const { world } = await startGateway(t, {
     tls: certificate,
     behind: { issuer, port },
     overrides: {
@@ -149,17 +149,31 @@ t.test('the probe', async t => {
 
   await t.test('TLS, where it is wrong', async t => {
     const [expired, another] = await Promise.all([makeCertificate([names[0]!], { by: certificate, ended: true }), makeCertificate([`elsewhere.${secureSuffix}`], { by: certificate })])
-    const at = async (address: string, server: Server) => {
-      await listen(server, frontPort, address)
-      try { return (await login({ resolve: { [names[0]!]: address } })).trouble } finally { server.close() }
+    const at = async (address: string, server: Server, of = { name: names[0]!, port: frontPort }) => {
+      await listen(server, of.port, address)
+      try { return (await login({ resolve: { [of.name]: address } })).trouble } finally { server.close() }
     }
     t.match(await at('127.0.0.3', createServer(expired)), { step: 'discovery', at: 'gateway', reason: 'its certificate is not trusted (CERT_HAS_EXPIRED)' })
     t.match(await at('127.0.0.4', createServer(another)), { step: 'discovery', at: 'gateway', reason: 'its certificate is not trusted (ERR_TLS_CERT_ALTNAME_INVALID)' })
     t.match(await at('127.0.0.5', createPlainServer()), { step: 'discovery', at: 'gateway', reason: /^no TLS with it \(ERR_SSL_\w+\)$/ })
+    const vitalys = { name: names[1]!, port: Number(new URL(world.providers.vitalys!.issuer).port) }
+    t.match(await at('127.0.0.3', createServer(another), vitalys), { step: 'provider', at: 'provider', reason: 'its certificate is not trusted (ERR_TLS_CERT_ALTNAME_INVALID)' })
   })
 
+  // they wait most of their time, and are looked at in the end
+  const heldUp = holdUp()
+  async function holdUp () {
+    const silent = createServer(certificate)
+    await listen(silent, frontPort, '127.0.0.6')
+    t.teardown(() => { silent.close().closeAllConnections() })
+    const begun = performance.now()
+    const slow = (timeout_ms: number) => ({ timeout_ms, resolve: { [names[0]!]: '127.0.0.6' } })
+    const runs = await Promise.all([run(slow(1500)), run(slow(4000), { signal: 'SIGSTOP' }), run(slow(10_000), { signal: 'SIGKILL' })])
+    return { runs, seconds: (performance.now() - begun) / 1000 }
+  }
+
   await t.test('a gateway that is not one', async t => {
-    const short = { step_timeout_ms: 1500 }
+    const short = { step_timeout_ms: 2500 }
     front.use({
       meddle: (request, response) => {
         if (request.url!.startsWith('/authorize?') && request.url!.includes('probe-without-page')) return true
@@ -170,9 +184,9 @@ t.test('the probe', async t => {
     pages = () => new Promise(() => {})
     const [hung, dripping, hanging] = await Promise.all([login({ ...short, client_id: 'probe-without-page' }), login(short), login(merge(viaCaprice, short))])
     pages = () => {}
-    t.match(hanging.trouble, { step: 'provider', at: 'provider', reason: 'no whole answer within the step\'s 1500 ms' })
-    t.match(hung.trouble, { step: 'authorize', at: 'gateway', reason: 'no whole answer within the step\'s 1500 ms' })
-    t.match(dripping.trouble, { step: 'userinfo', at: 'gateway', reason: 'no whole answer within the step\'s 1500 ms' }, 'a letter now and then')
+    t.match(hanging.trouble, { step: 'provider', at: 'provider', reason: 'no whole answer within the step\'s 2500 ms' })
+    t.match(hung.trouble, { step: 'authorize', at: 'gateway', reason: 'no whole answer within the step\'s 2500 ms' })
+    t.match(dripping.trouble, { step: 'userinfo', at: 'gateway', reason: 'no whole answer within the step\'s 2500 ms' }, 'a letter now and then')
     t.match((await through(on('/authorize', flood))).trouble, { step: 'authorize', at: 'gateway', reason: 'an answer of more than 1048576 bytes' })
     t.match((await through(on('/jwks', flood))).trouble, { step: 'token', at: 'gateway', reason: 'an answer of more than 1048576 bytes' })
     t.match((await through(on('/authorize', (request, response) => { response.writeHead(302, { location: request.url }).end() }))).trouble, { step: 'authorize', at: 'gateway', reason: 'more than 20 redirects in a row' })
@@ -184,18 +198,6 @@ t.test('the probe', async t => {
     const deep = '<div><p>'.repeat(60_000) + '</b>'.repeat(130_000)
     t.match((await through(on('/authorize', (_request, response) => { response.end(deep) }), { step_timeout_ms: 1000 })).trouble, { step: 'authorize', at: 'gateway', reason: 'its page was not read within the step\'s 1000 ms' })
   })
-
-  // they wait most of their time, and are looked at in the end
-  const heldUp = holdUp()
-  async function holdUp () {
-    const silent = createServer(certificate)
-    await listen(silent, frontPort, '127.0.0.6')
-    t.teardown(() => { silent.close().closeAllConnections() })
-    const begun = performance.now()
-    const slow = { timeout_ms: 1500, resolve: { [names[0]!]: '127.0.0.6' } }
-    const runs = await Promise.all([run(slow), run(slow, { signal: 'SIGSTOP' }), run(slow, { signal: 'SIGKILL' })])
-    return { runs, seconds: (performance.now() - begun) / 1000 }
-  }
 
   await t.test('an answer that is not right', async t => {
     const renamed = (name: string) => ({ asks: (url: string) => url.startsWith('/authorize') ? url.replace(new RegExp(`([?&]${name}=)[^&]*`), '$1forged-forged-forged') : url })
@@ -315,12 +317,11 @@ t.test('the probe', async t => {
     mkdirSync(metrics)
     write('torn.yaml', `issuer: "${secret}`)
     const figures = (name: string) => ['--metrics', join(metrics, name)]
-    const [well, unread, ofGateway, ofProvider, nowhere, ...wrong] = await Promise.all([
+    const [well, ofGateway, ofProvider, nowhere, ...wrong] = await Promise.all([
       run({}, { args: figures('well.prom') }),
-      run({}, { args: figures('unread.prom'), unread: true }),
       run({ client_secret: { file: 'wrong' } }, { args: ['--json'] }),
       run({ account: { password: { file: 'wrong-password' } } }, { args: figures('failed.prom') }),
-      run({}, { args: ['--metrics', join(directory, 'no', 'such', 'place.prom')] }),
+      run({}, { args: ['--metrics', join(directory, 'no', 'such', 'place.prom')], unread: true }),
       run([fileOf({}), '--password', password]),
       run([join(directory, 'torn.yaml')])
     ])
@@ -332,8 +333,6 @@ t.test('the probe', async t => {
     t.match(told, /^passerelle_probe_step_seconds\{step="token"\} [\d.]+$/m)
     const [, at] = /^passerelle_probe_timestamp_seconds ([\d.]+)$/m.exec(told) ?? []
     t.ok(Math.abs(Number(at) - Date.now() / 1000) < 60)
-    t.equal(unread.code, 0, 'where nobody reads it')
-    t.match(readFileSync(join(metrics, 'unread.prom'), 'utf8'), /^passerelle_probe_success 1$/m)
 
     t.equal(ofGateway.code, 3)
     t.match(JSON.parse(ofGateway.out), { success: false, exit_code: 3, failure: { step: 'token', at: 'gateway', status: 401, error: 'invalid_client' }, steps: [{ step: 'discovery', milliseconds: Number }] })
@@ -341,13 +340,13 @@ t.test('the probe', async t => {
     t.match(ofProvider.out, /^failed at provider, provider: it asks for the password again.*, status 200$/m)
     t.match(readFileSync(join(metrics, 'failed.prom'), 'utf8'), /^passerelle_probe_success 0$[^]*^passerelle_probe_exit_code 4$/m)
 
-    t.equal(nowhere.code, 2, 'figures that cannot be written')
+    t.equal(nowhere.code, 2, 'figures that cannot be written, which is known though nobody reads the lines')
     t.notOk(existsSync(join(directory, 'no')))
     for (const [i, said] of [/^usage: /, /not YAML/].entries()) {
       t.equal(wrong[i]!.code, 2, String(said))
       t.match(wrong[i]!.err, said)
     }
-    t.same(readdirSync(metrics).sort(), ['failed.prom', 'unread.prom', 'well.prom'], 'no draft is left')
+    t.same(readdirSync(metrics).sort(), ['failed.prom', 'well.prom'], 'no draft is left')
   })
 
   await t.test('the command ends in time, whatever holds its login up', async t => {
@@ -355,10 +354,10 @@ t.test('the probe', async t => {
     t.equal(hung.code, 3)
     t.match(hung.out, /^failed at discovery, gateway: no whole answer within the login's 1500 ms$/m)
     t.equal(frozen.code, 3)
-    t.match(frozen.out, /^failed at discovery, gateway: no end within the login's 1500 ms$/m, 'its process is ended from outside')
+    t.match(frozen.out, /^failed at discovery, gateway: no end within the login's 4000 ms$/m, 'its process is ended from outside')
     t.equal(killed.code, 2)
     t.match(killed.out, /^failed at discovery, probe: the probe broke off: SIGKILL$/m)
-    t.ok(seconds < 20)
+    t.ok(seconds < 30)
   })
 
   await t.test('settings that cannot be are refused by name, a secret never told', async t => {
