@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { JWK } from 'jose'
@@ -48,13 +48,16 @@ export interface NextOptions {
 }
 
 /**
- * Makes the next key of each kind in a directory of keys, unless one waits there already; the first of a kind is in force at once, the others after the lead.
- * Answers the files made.
+ * Makes the next key of each kind in a directory of keys, unless one waits there already; the first of a kind is in force at once, the others after the lead. The secret behind `sub` is
+ * made before all others, where there is no key yet. Answers the files made.
+ * @throws {KeysError} where there are keys and the secret is gone: with another, every citizen is a stranger everywhere
  */
 export function makeNextKeys (directory: string, now = clock(), { force = false, ifDue = false, lead = leadSeconds }: NextOptions = {}) {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const present = listKeys(directory, now)
-  const written: string[] = []
+  const hasSubject = readdirSync(directory).includes(subjectFile)
+  if (!hasSubject && present.length > 0) throw new KeysError(`${join(directory, subjectFile)}: expected the secret behind sub, which cannot be made anew: put back the one that was kept`)
+  const written = hasSubject ? [] : [writeSubject(directory)]
   for (const [alg, kind] of Object.entries(makers) as Array<[Alg, Kind]>) {
     const same = present.filter(key => key.alg === alg)
     const newest = same.find(({ state }) => state === 'in force')
@@ -62,7 +65,6 @@ export function makeNextKeys (directory: string, now = clock(), { force = false,
     const isDue = newest === undefined || now + lead + earlySeconds >= newest.nbf + periodDays[kind] * 86400
     if (force || (!isWaiting && (isDue || !ifDue))) written.push(writeKey(directory, alg, newest === undefined ? now : now + lead))
   }
-  if (!readdirSync(directory).includes(subjectFile)) written.push(writeSubject(directory))
   return written
 }
 
@@ -90,14 +92,16 @@ export function retireKeys (directory: string, now = clock()) {
  * public part clients know already, or a new one. It is written first, so that whoever reads in between has a key.
  * @throws {KeysError}
  */
-export function revokeKey (directory: string, kid: string, now = clock()): { revoked: ListedKey, successor?: string } {
+export function revokeKey (directory: string, kid: string, now = clock()): { revoked: ListedKey, removed: string[], successor?: string } {
   const keys = listKeys(directory, now)
-  const revoked = keys.find(key => key.kid === kid)
+  const named = keys.filter(key => key.kid === kid)                      // one, and copies of it that somebody left
+  const revoked = named.find(({ state }) => state === 'in force') ?? named[0]
   if (revoked === undefined) throw new KeysError(`${kid}: no such key in ${directory}; the subject secret is no key that can be revoked`)
   const waiting = keys.find(({ alg, state, kid: other }) => alg === revoked.alg && state === 'waiting' && other !== kid)
   const successor = revoked.state !== 'in force' ? undefined : waiting === undefined ? writeKey(directory, revoked.alg as Alg, now) : bringForward(directory, waiting, now)
-  rmSync(join(directory, revoked.file))
-  return { revoked, ...(successor === undefined ? {} : { successor }) }
+  const removed = named.map(({ file }) => file)
+  for (const file of removed) rmSync(join(directory, file))
+  return { revoked, removed, ...(successor === undefined ? {} : { successor }) }
 }
 
 const clock = () => Math.floor(Date.now() / 1000)
@@ -139,7 +143,8 @@ function writeKey (directory: string, alg: Alg, nbf: number) {
 
 /** By a link, which fails where there is one already: with another, every citizen is a stranger everywhere. */
 const writeSubject = (directory: string) => write(directory, subjectFile, secret(), (made, file) => {
-  try { linkSync(made, file) } finally { rmSync(made) }
+  linkSync(made, file)
+  rmSync(made)
 })
 
 function bringForward (directory: string, { file }: ListedKey, nbf: number) {
@@ -148,13 +153,14 @@ function bringForward (directory: string, { file }: ListedKey, nbf: number) {
 
 /** Whole or not at all: nobody reads half a key. */
 function write (directory: string, file: string, jwk: object, place: (made: string, file: string) => void) {
-  const made = join(directory, `.${file}.${process.pid}`)
-  const descriptor = openSync(made, 'wx', 0o600)
+  const made = join(directory, `.${file}.${randomBytes(6).toString('hex')}`)  // a job in a container has the same process id each time
   try {
-    writeSync(descriptor, `${JSON.stringify(jwk, null, 2)}\n`)
-    fsyncSync(descriptor)
-  } finally { closeSync(descriptor) }
-  place(made, join(directory, file))
+    writeFileSync(made, `${JSON.stringify(jwk, null, 2)}\n`, { flag: 'wx', mode: 0o600, flush: true })
+    place(made, join(directory, file))
+  } catch (error) {
+    rmSync(made, { force: true })
+    throw new KeysError(`${join(directory, file)}: cannot be written (${(error as NodeJS.ErrnoException).code})`)
+  }
   return file
 }
 
@@ -163,7 +169,7 @@ function keyFiles (directory: string) {
   try { files = readdirSync(directory) } catch { throw new KeysError(`${directory}: not a directory that can be read`) }
   return files.filter(file => file.endsWith('.json') && file !== subjectFile).map(file => {
     let jwk: JWK & { nbf?: number } = {}
-    try { jwk = JSON.parse(readFileSync(join(directory, file), 'utf8')) } catch { /* V8's message quotes the key */ }
+    try { jwk = JSON.parse(readFileSync(join(directory, file), 'utf8')) ?? {} } catch { /* V8's message quotes the key */ }
     const { kid, kty, use, nbf } = jwk
     const alg = kty === 'oct' ? 'A256GCM' : jwk.alg
     if (kid === undefined || alg === undefined || !Number.isInteger(nbf)) throw new KeysError(`${join(directory, file)}: expected a private JWK with kid, alg and nbf`)
@@ -201,9 +207,9 @@ export function runCommand (args: string[], now = clock()): string[] {
       return removed.length === 0 ? ['nothing to remove: every key is still good for something'] : removed.map(file => `removed ${join(directory, file)}`)
     }
     case 'revoke': {
-      const { revoked, successor } = revokeKey(directory, kid!, now)
+      const { revoked, removed, successor } = revokeKey(directory, kid!, now)
       return [
-        `removed ${join(directory, revoked.file)}`,
+        ...removed.map(file => `removed ${join(directory, file)}`),
         ...(successor === undefined ? [] : [`in force from now on: ${join(directory, successor)}`]),
         ...(revoked.state === 'waiting' ? [] : [`what this costs: ${costs[revoked.kind]}`]),
         'until a replica has this change it goes on with the revoked key: passerelle_configuration_info shows the same hash everywhere when all have it'

@@ -1,5 +1,7 @@
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { afterlife, leadSeconds, publishedMaxAge } from '../src/adapters/key-schedule.ts'
 import { KeysError, listKeys, makeNextKeys, retireKeys, revokeKey, runCommand } from '../src/keys.ts'
@@ -134,6 +136,30 @@ t.test('a revoked key is gone, and another is in force in the same moment', asyn
   }
 })
 
+t.test('of a revoked key no copy is left, under whatever name', async t => {
+  const directory = keysOf(t, 'sealing', { a: now - day, b: now + hour })
+  for (const name of ['0', 'a-old']) writeFileSync(join(directory, `${name}.json`), readFileSync(join(directory, 'a.json')))
+  const said = runCommand(['revoke', directory, 'a'], now).join('\n')
+  t.same(readdirSync(directory).sort(), ['b.json', 'subject.json'])
+  for (const name of ['0', 'a', 'a-old']) t.ok(said.includes(`removed ${join(directory, `${name}.json`)}`))
+  t.same(statesIn(directory), { b: 'in force' })
+})
+
+t.test('where there are keys, a secret behind sub that is gone is not made anew', async t => {
+  const directory = keysOf(t, 'sealing', { a: now - day })
+  rmSync(join(directory, 'subject.json'))
+  for (const flags of [[], ['--if-due'], ['--force']]) t.throws(() => runCommand(['next', directory, ...flags], now), { name: 'KeysError', message: `${join(directory, 'subject.json')}: expected the secret behind sub, which cannot be made anew: put back the one that was kept` })
+  t.same(readdirSync(directory), ['a.json'])
+})
+
+t.test('a key that does not go on the disk whole is not there, and the command says so', async t => {
+  const directory = temporaryDirectory(t)
+  const { status, stderr } = spawnSync('sh', ['-c', 'ulimit -f 1; exec "$0" "$@"', process.execPath, fileURLToPath(new URL('../src/keys.ts', import.meta.url)), 'next', directory], { encoding: 'utf8' })
+  t.equal(status, 1)
+  t.match(stderr, /\.json: cannot be written \(EFBIG\)\n$/)
+  t.same(readdirSync(directory), ['subject.json'])
+})
+
 t.test('revoking says what it costs and how to see that it has arrived; what cannot be revoked is refused', async t => {
   const costs: Array<[Kind, RegExp]> = [['signing', /fetch our keys again/], ['sealing', /starts again/], ['decryption', /identity providers that encrypt for us/]]
   for (const [kind, cost] of costs) {
@@ -162,7 +188,7 @@ t.test('the list shows every key with its times, and no secret', async t => {
 t.test('a command that is none, a directory that is none, and a file that is no key are said by name, never by content', async t => {
   for (const args of [[], ['next'], ['list'], ['turn', '/tmp'], ['revoke', '/tmp'], ['list', '/tmp', 'kid'], ['next', '/tmp', '--soon']]) t.throws(() => runCommand(args, now), { name: 'KeysError', message: /^usage: npm run keys/ }, args.join(' '))
   t.throws(() => runCommand(['list', '/nowhere/at/all'], now), { message: '/nowhere/at/all: not a directory that can be read' })
-  for (const content of ['{"kid":"x","k":"hush-hush"', '{"k":"hush-hush"}', '{"kid":"x","alg":"ES256","nbf":"now","d":"hush-hush"}']) {
+  for (const content of ['null', '{"kid":"x","k":"hush-hush"', '{"k":"hush-hush"}', '{"kid":"x","alg":"ES256","nbf":"now","d":"hush-hush"}']) {
     const directory = temporaryDirectory(t)
     writeFileSync(join(directory, 'x.json'), content)
     for (const command of [['list', directory], ['next', directory], ['retire', directory], ['revoke', directory, 'x']]) t.throws(() => runCommand(command, now), { name: 'KeysError', message: `${join(directory, 'x.json')}: expected a private JWK with kid, alg and nbf` }, command[0]!)
