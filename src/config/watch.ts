@@ -121,11 +121,14 @@ function directoriesOf (root: string, { files, folders }: Memory) {
 /** How many files are looked at at a time: citizens need the threads, too. */
 const atOnce = 4
 
+/** What is read of a directory: whatever else comes and goes there says nothing. */
+const isRead = (name: string) => /\.(ya?ml|json)$/.test(name)
+
 /** Tells whether anything is other than it was, without reading it: names in directories, and what the file system says of each file behind its links. */
 async function fingerprint ({ files, folders }: Memory) {
   const limited = pLimit(atOnce)
   const ofFile = async (file: string) => stat(file, { bigint: true }).then(({ dev, ino, size, mtimeNs, ctimeNs }) => `${file} ${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`, () => `${file} -`)
-  const ofFolder = async (folder: string) => readdir(folder).then(names => `${folder} ${names.sort().join('/')}`, () => `${folder} -`)
+  const ofFolder = async (folder: string) => readdir(folder).then(names => `${folder} ${names.filter(isRead).sort().join('/')}`, () => `${folder} -`)
   const lines = await Promise.all([...[...files].map(file => limited(ofFile, file)), ...[...folders].map(folder => limited(ofFolder, folder))])
   return createHash('sha256').update(lines.join('\n')).digest('hex')
 }
