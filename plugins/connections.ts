@@ -48,7 +48,10 @@ export default fp(async app => {
     const { socket } = request
     const count = (unanswered.get(socket) ?? 0) + 1
     unanswered.set(socket, count)
-    if (count > mostUnanswered) socket.destroy()
+    if (count === mostUnanswered + 1) {
+      app.connectionFigures.refused()
+      socket.destroy()
+    }
     response.once('close', () => {
       unanswered.set(socket, unanswered.get(socket)! - 1)
       requests.delete(request)

@@ -185,7 +185,7 @@ export default fp(async app => {
   const open = gaugeOf('passerelle_connections_open', 'Connections to the public port', [])
   const underWay = gaugeOf('passerelle_requests_under_way', 'Requests to the public port that are not yet answered', [])
   const draining = gaugeOf('passerelle_draining', '1 from the moment this replica is told to end', [])
-  const refusedConnections = counterOf('passerelle_connections_refused_total', 'Connections to the public port that were closed at once: there were as many as we let')
+  const refusedConnections = counterOf('passerelle_connections_refused_total', 'Connections to the public port that were closed at once: there were as many as we let, or one asked on and on without waiting for answers')
   app.decorate('connectionFigures', {
     open: connections => open.set(connections),
     requests: requests => underWay.set(requests),

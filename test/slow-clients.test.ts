@@ -149,6 +149,7 @@ t.test('whoever asks on and on without waiting for an answer is cut, a few at a 
   await begun
   const atOnce = pause(5000, 'some are held', { ref: false })
   t.equal(await Promise.race([atOnce, (async () => { while (app.underWay().connections > 0 || app.underWay().requests > 0) await pause(20); return 'nothing is held' })()]), 'nothing is held')
+  t.match((await app.operations.inject('/metrics')).body, /^passerelle_connections_refused_total 1$/m)
 })
 
 t.test('each limit of time is set on both servers, and a balancer lets go of an idle connection before we do', async t => {

@@ -11,12 +11,13 @@ interface Slowness { first: string, then: string, borneMs: number, comesAgain: b
 const everyMs = 1000
 /** a limit of time is looked at once a second, and a core may be busy */
 const noticeMs = 4000
+const manyQuestions = 'GET /.well-known/openid-configuration HTTP/1.1\r\nhost: passerelle\r\n\r\n'.repeat(15)
 const form = 'host: passerelle\r\ncontent-type: application/x-www-form-urlencoded\r\n'
 
 const ways: Record<string, Slowness> = {
   'heads that drip': { first: 'GET /authorize HTTP/1.1\r\nhost: passerelle\r\nx-slow: ', then: 'a', borneMs: publicPatience.head.headersTimeout, comesAgain: true, count: 300 },
   'bodies that drip': { first: `POST /token HTTP/1.1\r\n${form}content-length: 30000\r\n\r\n`, then: 'a', borneMs: publicPatience.requestTimeout, comesAgain: true, count: 300 },
-  'answers that nobody reads': { first: 'GET /.well-known/openid-configuration HTTP/1.1\r\nhost: passerelle\r\n\r\n'.repeat(1000), then: '', borneMs: publicPatience.connectionTimeout, comesAgain: false, count: 100 }
+  'answers that nobody reads': { first: manyQuestions, then: manyQuestions, borneMs: publicPatience.connectionTimeout, comesAgain: false, count: 40 }
 }
 
 /** Clients that are slow in every way, at one replica; each has to be cut in time. */
@@ -40,9 +41,9 @@ export function holdOn ({ url }: Pick<Replica, 'url'>) {
     const { promise: closed, resolve } = Promise.withResolvers<void>()
     socket.on('error', () => {}).once('close', () => resolve())
     socket.write(first)
-    if (then === '') socket.pause()
-    else socket.resume()
-    const dripping = setInterval(() => { if (then !== '' && socket.writable) socket.write(then) }, everyMs)
+    if (comesAgain) socket.resume()
+    else socket.pause()
+    const dripping = setInterval(() => { if (socket.writable) socket.write(then) }, everyMs)
     const gaveUp = new AbortController()
     const leave = () => { gaveUp.abort() }
     if (comesAgain) over.signal.addEventListener('abort', leave, { once: true })
