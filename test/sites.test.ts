@@ -14,7 +14,7 @@ const key = { kid: 'one', key: createSecretKey(randomBytes(32)), nbf: 0 }
 const sealer = keyringSealer({ issuer, keys: () => [key], now })
 const watch = { sealed () {}, redeemed () {} }
 
-/** The gateway at each of two sites; `cut` ends the way between them, in both directions. */
+/** The gateway at each of two sites; `part` ends the way between them, in both directions. */
 async function openSites (t: Test) {
   const redis: Record<string, RedisNodes> = { a: await startRedis(t), b: await startRedis(t) }
   const links = { a: await startLossyWay(t, redis['a']!.urls[0]!), b: await startLossyWay(t, redis['b']!.urls[0]!) }
@@ -23,7 +23,7 @@ async function openSites (t: Test) {
     return testApp(t, { now, settings: { site: home }, store: sitedStore({ home, stores: openStores(addresses, { sealer, now, watch, onError () {} }) }) })
   }
   const [a, b] = [await gatewayAt('a'), await gatewayAt('b')]
-  return { a, b, redis, cut: () => { for (const link of Object.values(links)) link.cut() }, mend: () => { for (const link of Object.values(links)) link.mend() } }
+  return { a, b, redis, part: (how: 'cut' | 'swallow') => { for (const link of Object.values(links)) link[how]() }, mend: () => { for (const link of Object.values(links)) link.mend() } }
 }
 
 const statusOf = async (gateway: TestApp, access_token: string) => (await gateway.userinfo(access_token)).status
@@ -69,27 +69,29 @@ t.test('a token and a session of one site are good at the other, and ended there
   t.equal((await movedTo(a, browser).start('swift')).page.status, 200, 'and the session')
 })
 
-t.test('while the way between them is cut each serves its own, and says of the other\'s that it cannot know', async t => {
-  const { a, b, cut, mend } = await openSites(t)
-  const way = await a.browser().logIn('agency')
-  const { body: { access_token } } = await a.redeem(await a.browser().logIn('agency'))
-  const session = a.browser()
-  await session.logIn('agency')
-  cut()
+for (const how of ['cut', 'swallow'] as const) {
+  t.test(`while the way between them ${how === 'cut' ? 'is cut' : 'swallows what is sent'} each serves its own, and says of the other's that it cannot know`, async t => {
+    const { a, b, part, mend } = await openSites(t)
+    const way = await a.browser().logIn('agency')
+    const { body: { access_token } } = await a.redeem(await a.browser().logIn('agency'))
+    const session = a.browser()
+    await session.logIn('agency')
+    part(how)
 
-  for (const gateway of [a, b]) {
-    const own = await gateway.redeem(await gateway.browser().logIn('agency'))
-    t.equal(await statusOf(gateway, own.body['access_token']), 200, 'a whole login at each')
-  }
-  t.match(await b.redeem(way), { status: 503, headers: { 'retry-after': /^\d+$/ }, body: { error: 'temporarily_unavailable' } }, 'a code of the other')
-  t.match(await b.userinfo(access_token), { status: 503, headers: { 'retry-after': /^\d+$/ } }, 'a token of the other')
-  t.equal(await statusOf(a, access_token), 200, 'which is good at home')
-  t.equal((await movedTo(b, session).start('mobile')).page.status, 200, 'a session of the other: the citizen is asked to choose')
+    for (const gateway of [a, b]) {
+      const own = await gateway.redeem(await gateway.browser().logIn('agency'))
+      t.equal(await statusOf(gateway, own.body['access_token']), 200, 'a whole login at each')
+    }
+    t.match(await b.redeem(way), { status: 503, headers: { 'retry-after': /^\d+$/ }, body: { error: 'temporarily_unavailable' } }, 'a code of the other')
+    t.match(await b.userinfo(access_token), { status: 503, headers: { 'retry-after': /^\d+$/ } }, 'a token of the other')
+    t.equal(await statusOf(a, access_token), 200, 'which is good at home')
+    t.equal((await movedTo(b, session).start('mobile')).page.status, 200, 'a session of the other: the citizen is asked to choose')
 
-  mend()
-  t.equal((await b.redeem(way)).status, 200, 'nothing was lost')
-  t.match((await a.redeem(way)).body, { error: 'invalid_grant' })
-})
+    mend()
+    t.equal((await b.redeem(way)).status, 200, 'nothing was lost')
+    t.match((await a.redeem(way)).body, { error: 'invalid_grant' })
+  })
+}
 
 t.test('a site that is not configured has issued nothing', async t => {
   const { a } = await openSites(t)

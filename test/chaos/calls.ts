@@ -49,12 +49,18 @@ export function createCaller (history: History, clock: () => number): { call: Ca
     history.requests.push(withoutNothing({ n, step, at, ms: whole.endedAt - at, method, status, replica: whole.replica, error, failure, retryAfter }))
     return { ...whole, failure }
 
+    /** Which site names lead to, as a citizen's and a service's resolver have it. */
+    function sitePreferred () {
+      const site = n === undefined ? undefined : history.attempts[n]?.site
+      return site === undefined ? {} : { 'x-site': site }
+    }
+
     async function ask (): Promise<Partial<Answer>> {
       const { statusCode: status, headers: answered, body: stream } = await agent.request({
         origin,
         path: pathname + search,
         method,
-        headers: { ...headers, ...(body === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }) },
+        headers: { ...headers, ...sitePreferred(), ...(body === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }) },
         body: body === undefined ? null : body.toString(),
         signal: AbortSignal.timeout(patienceMs)
       })

@@ -31,7 +31,7 @@ const say = (line: string) => console.error(`${new Date().toISOString().slice(11
 const newStage = async (options: StageOptions = {}) => {
   if (short && stage !== undefined && isDeepStrictEqual(options, stageOptions)) return stage
   await stop()
-  say(`a new stage: Redis Cluster 3+3, ${options.replicas ?? 2} replicas behind HAProxy, three identity providers`)
+  say(`a new stage: ${options.sites === 2 ? 'two sites, each with a Redis Cluster 3+0 and' : 'Redis Cluster 3+3,'} ${options.replicas ?? 2} replicas behind HAProxy, three identity providers`)
   stage = startStage({ ...(short ? quick : {}), ...options })
   stageOptions = options
   return stage

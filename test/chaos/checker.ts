@@ -1,4 +1,4 @@
-import { isSealedHandle } from '../../src/adapters/handles.ts'
+import { isSealedHandle, siteOf } from '../../src/adapters/handles.ts'
 import type { Attempt, History, Redemption } from './history.ts'
 
 /** Something that must never be, and what shows that it was. */
@@ -27,7 +27,7 @@ export const redeemedAlone = (history: History) => [...Map.groupBy(history.redem
 
 const isOnceEach = ({ storeAway, startedAnew }: History, sets: readonly Redemption[]) => isSealedHandle(sets[0]!.code) &&
   new Set(sets.map(redemption => processOf(redemption, startedAnew))).size === sets.length &&
-  sets.slice(1).every(({ at }) => storeAway.some(({ from, to }) => at >= from && at < to))
+  sets.slice(1).every(({ at, code }) => storeAway.some(({ from, to, site = siteOf(code) }) => at >= from && at < to && site === siteOf(code)))
 
 /** The process that answered: a replica that was started anew is another one. */
 const processOf = ({ replica, at }: Redemption, startedAnew: History['startedAnew']) => `${replica} ${startedAnew.filter(start => start.replica === replica && start.at <= at).length}`

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { createJar } from '../world/browser.ts'
+import { createJar, type CookieJar } from '../world/browser.ts'
 import { citizenOf } from '../world/light-provider.ts'
 import type { Attempt, Purpose } from './history.ts'
 import { logIn, type Finished } from './login.ts'
@@ -15,6 +15,8 @@ export interface DriverOptions {
   persists?: boolean
   /** who wants to enter what; as many at each provider for each client unless set */
   pairs?: ReadonlyArray<{ provider: Provider, client: Client }>
+  /** whether browser and service reach one site, in turn one and the other, and never another meanwhile */
+  staysAtSite?: boolean
   onFinished?: (finished: Finished) => void
 }
 
@@ -26,8 +28,8 @@ const citizens = 150
 export type Driver = ReturnType<typeof startDriver>
 
 /** An open model of arrivals: logins begin at a fixed rate, as many at each provider and each client, until it is ended. */
-export function startDriver (scene: Scene, { rate, persists = false, onFinished = () => {}, ...chosen }: DriverOptions) {
-  const { stage: { providers, clients }, history, clock } = scene
+export function startDriver (scene: Scene, { rate, persists = false, staysAtSite = false, onFinished = () => {}, ...chosen }: DriverOptions) {
+  const { stage: { providers, clients, sites }, clock } = scene
   const figures = { leftOut: 0, mostLateMs: 0 }
   const inFlight = new Set<Promise<void>>()
   const beganAt = clock()
@@ -61,7 +63,7 @@ export function startDriver (scene: Scene, { rate, persists = false, onFinished 
   async function visit (attempt: Attempt) {
     const jar = createJar()
     let finished = await logIn(scene, attempt, jar)
-    if (persists && attempt.outcome === 'failed') finished = await logIn(scene, begin({ ...attempt, purpose: 'plain', after: attempt.n }), jar)
+    if (persists && attempt.outcome === 'failed') finished = await logIn(scene, beginAttempt(scene, { ...attempt, purpose: 'plain', after: attempt.n }), jar)
     if (finished !== undefined) onFinished(finished)
   }
   const arriving = arrive()
@@ -69,31 +71,7 @@ export function startDriver (scene: Scene, { rate, persists = false, onFinished 
   function attemptAt (n: number) {
     const citizen = `citizen-${n % citizens}`
     const { provider, client } = nextPair()
-    return begin({
-      purpose: purposeAt(n),
-      client: client.client_id,
-      provider: provider.id,
-      citizen,
-      given_name: String(citizenOf(citizen)['given_name'])
-    })
-  }
-
-  function begin ({ purpose, client, provider, citizen, given_name, after }: Pick<Attempt, 'purpose' | 'client' | 'provider' | 'citizen' | 'given_name' | 'after'>) {
-    const attempt: Attempt = {
-      n: history.attempts.length,
-      purpose,
-      client,
-      provider,
-      citizen,
-      given_name,
-      nonce: randomBytes(16).toString('base64url'),
-      ...(after === undefined ? {} : { after }),
-      startedAt: clock(),
-      notices: [],
-      sent: []
-    }
-    history.attempts.push(attempt)
-    return attempt
+    return beginAttempt(scene, { purpose: purposeAt(n), client: client.client_id, provider: provider.id, citizen, ...(staysAtSite ? { site: sites[n % sites.length]!.mark } : {}) })
   }
 
   return {
@@ -106,5 +84,45 @@ export function startDriver (scene: Scene, { rate, persists = false, onFinished 
     }
   }
 }
+
+type Begun = Pick<Attempt, 'purpose' | 'client' | 'provider' | 'citizen' | 'after' | 'site'>
+
+/** One more attempt of the history, from now on. */
+function beginAttempt ({ history, clock }: Pick<Scene, 'history' | 'clock'>, { purpose, client, provider, citizen, after, site }: Begun) {
+  const attempt: Attempt = {
+    n: history.attempts.length,
+    purpose,
+    client,
+    provider,
+    citizen,
+    given_name: String(citizenOf(citizen)['given_name']),
+    nonce: randomBytes(16).toString('base64url'),
+    ...(after === undefined ? {} : { after }),
+    ...(site === undefined ? {} : { site }),
+    startedAt: clock(),
+    notices: [],
+    sent: []
+  }
+  history.attempts.push(attempt)
+  return attempt
+}
+
+/** One citizen who comes beside the load, to a client that asks nothing of him or her, at this site if one is named; in the browser of an earlier login where there was one. */
+export async function logInBeside (scene: Scene, citizen: string, { site, before }: { site?: string, before?: Visit } = {}): Promise<Visit> {
+  const { clients, providers: [provider] } = scene.stage
+  const jar = before?.jar ?? createJar()
+  const attempt = beginAttempt(scene, {
+    purpose: 'plain',
+    client: clients.find(({ consent }) => consent === 'skip')!.client_id,
+    provider: provider!.id,
+    citizen,
+    ...(before === undefined ? {} : { after: before.attempt.after ?? before.attempt.n }),
+    ...(site === undefined ? {} : { site })
+  })
+  return { attempt, jar, finished: await logIn(scene, attempt, jar) }
+}
+
+/** A login beside the load, and the browser that it was in. */
+export interface Visit { attempt: Attempt, jar: CookieJar, finished: Finished | undefined }
 
 const purposeAt = (n: number): Purpose => n % 11 === 7 ? 'race' : n % 7 === 3 ? 'wrong_first' : 'plain'

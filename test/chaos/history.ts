@@ -6,8 +6,10 @@ export interface History {
   uses: Use[]
   endings: Ending[]
   events: TokenEvent[]
-  /** when no Redis answered at all, with the seconds after it in which replicas find out */
-  storeAway: Array<{ from: number, to: number }>
+  /** when no Redis answered at all, or none of this site, or not across the link, with the seconds after it in which replicas find out */
+  storeAway: Array<{ from: number, to: number, site?: string }>
+  /** sites whose Redis came back empty: whatever they had issued before is no more */
+  emptied: Array<{ site: string, at: number }>
   /** replicas that were started anew while it was: each remembers nothing of its predecessor */
   startedAnew: Array<{ replica: string, at: number }>
 }
@@ -35,6 +37,8 @@ export interface Attempt {
   nonce: string
   /** the first attempt in the same browser, where it is not this one */
   after?: number
+  /** the site that the browser and the service both reach, where it is not the load balancer that decides */
+  site?: string
   startedAt: number
   endedAt?: number
   outcome?: Outcome
@@ -115,4 +119,4 @@ export interface Ending { n: number, access_token: string, how: 'revocation' | '
 export interface TokenEvent { login: string, client_id: string, replica: string }
 
 /** A history in which nothing has happened. */
-export const createHistory = (): History => ({ attempts: [], requests: [], redemptions: [], uses: [], endings: [], events: [], storeAway: [], startedAnew: [] })
+export const createHistory = (): History => ({ attempts: [], requests: [], redemptions: [], uses: [], endings: [], events: [], storeAway: [], emptied: [], startedAnew: [] })

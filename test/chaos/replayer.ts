@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { siteOf } from '../../src/adapters/handles.ts'
 import type { Finished } from './login.ts'
 import { createService, type Scene } from './service.ts'
 
@@ -38,7 +39,9 @@ export function startReplayer (scene: Scene) {
     const isEnded = history.endings.some(ending => ending.access_token === access_token || (ending.how === 'logout' && browserOf(ending) === browserOf(attempt)))
     const statuses = await useEverywhere(finished)
     // of a service that was closed meanwhile no token is good any more
-    if (!isEnded && clients.some(({ client_id }) => client_id === attempt.client)) figures.lostTokens += statuses.filter(status => status === 401).length
+    const isClosed = !clients.some(({ client_id }) => client_id === attempt.client)
+    const isForgotten = history.emptied.some(({ site, at }) => site === siteOf(access_token) && at >= attempt.endedAt!)
+    if (!isEnded && !isForgotten && !isClosed) figures.lostTokens += statuses.filter(status => status === 401).length
     await replayEverywhere(finished)
     await useEverywhere(finished)
     done.push(finished)

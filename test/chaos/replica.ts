@@ -21,6 +21,8 @@ export interface Exit { code: number | null, signal: NodeJS.Signals | null, ms: 
 /** A process of the gateway. */
 export interface Replica {
   name: string
+  /** the mark of its site */
+  site: string
   /** where it answers by itself, past the load balancer */
   url: string
   operations: string
@@ -54,16 +56,29 @@ export interface Replica {
   metric (name: string, labels?: RegExp): Promise<number>
 }
 
-interface ReplicaOptions { name: string, directory: string, port: number, operationsPort: number, inspectorPort: number, address: string, redis: string[], /** it has the first core, and nothing else does */ pinned?: boolean }
+interface ReplicaOptions {
+  name: string
+  site: string
+  directory: string
+  port: number
+  operationsPort: number
+  inspectorPort: number
+  address: string
+  redis: string[]
+  /** by which way it reaches a port that it does not reach at once */
+  ways: Record<string, number>
+  /** it has the first core, and nothing else does */
+  pinned?: boolean
+}
 
 const ownRelease = fileURLToPath(new URL('../..', import.meta.url))
 const ownAddress = fileURLToPath(new URL('preloads/own-address.ts', import.meta.url))
-const startMs = 20_000
+const startMs = 60_000
 /** A drain may last until the last request is answered; longer than this is none. */
 const stopMs = 60_000
 
 /** Describes a replica; `start` makes it one. */
-export function createReplica ({ name, directory, port, operationsPort, inspectorPort, address, redis, pinned = false }: ReplicaOptions): Replica {
+export function createReplica ({ name, site, directory, port, operationsPort, inspectorPort, address, redis, ways, pinned = false }: ReplicaOptions): Replica {
   const operations = `http://127.0.0.1:${operationsPort}`
   const events: TokenEvent[] = []
   const clock = createClock(`${directory}-clock`)                     // beside it: what is in it is a configuration
@@ -80,6 +95,7 @@ export function createReplica ({ name, directory, port, operationsPort, inspecto
   const metrics = async () => (await fetch(`${operations}/metrics`)).text()
   return {
     name,
+    site,
     url: `http://127.0.0.1:${port}`,
     operations,
     directory,
@@ -90,7 +106,7 @@ export function createReplica ({ name, directory, port, operationsPort, inspecto
     async start ({ release = ownRelease, logTo } = {}) {
       const [program = '', ...before] = [...(pinned ? onFirstCore : []), process.execPath]
       const launched = launch(program, [...before, `--inspect-port=127.0.0.1:${inspectorPort}`, '--import', ownAddress, ...clock.args, join(release, 'src/server.ts')], {
-        env: { PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: redis.join(' '), CHAOS_ADDRESS: address, ...clock.env },
+        env: { PASSERELLE_CONFIG: directory, PASSERELLE_SITE: site, PASSERELLE_REDIS: redis.join(' '), CHAOS_ADDRESS: address, CHAOS_WAYS: JSON.stringify(ways), ...clock.env },
         onLine,
         outputTo: logTo
       })

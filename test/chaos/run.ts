@@ -31,13 +31,13 @@ export interface Ended { history: History, violations: Violation[], replayed: nu
 
 const settleMs = 5000
 
-export interface RunOptions extends Pick<DriverOptions, 'rate' | 'persists'>, Pick<Scene, 'keptMs' | 'lingersMs'>, KeyKeeping {
+export interface RunOptions extends Pick<DriverOptions, 'rate' | 'persists' | 'staysAtSite'>, Pick<Scene, 'keptMs' | 'lingersMs'>, KeyKeeping {
   /** of so many finished logins one is tried again: each, unless set */
   oneIn?: number
 }
 
 /** Starts logins at this rate, what tries them again, and the watch over every replica. */
-export function startRun (stage: Stage, { rate, persists = false, keptMs = 0, lingersMs = 0, oneIn = 1, ...keeping }: RunOptions): Run {
+export function startRun (stage: Stage, { rate, persists = false, staysAtSite = false, keptMs = 0, lingersMs = 0, oneIn = 1, ...keeping }: RunOptions): Run {
   const history = createHistory()
   const began = performance.now()
   const clock = () => Math.round((performance.now() - began) * 100) / 100
@@ -49,7 +49,7 @@ export function startRun (stage: Stage, { rate, persists = false, keptMs = 0, li
   const replayer = startReplayer(scene)
   let finished = 0
   const onFinished: typeof replayer.add = login => { if (finished++ % oneIn === 0) replayer.add(login) }
-  const drivers = [startDriver(scene, { rate, persists, onFinished })]
+  const drivers = [startDriver(scene, { rate, persists, staysAtSite, onFinished })]
 
   const until = async (isTrue: () => boolean | Promise<boolean>, seconds: number) => {
     const end = clock() + seconds * 1000

@@ -11,6 +11,7 @@ import { openConfiguration, type ConfigurationDirectory } from './configuration.
 import { leaveFirstCore } from './cores.ts'
 import { createProvider, type Provider } from './provider.ts'
 import { createReplica, type Replica } from './replica.ts'
+import { linkOf, portsBy, waysTo, type Link, type Site } from './sites.ts'
 
 /** A service that logs citizens in. */
 export interface Client { client_id: string, client_secret: string, redirect_uri: string, post_logout_redirect_uri: string, method: 'client_secret_basic' | 'client_secret_post', consent: 'skip' | 'information', degraded: 'allow' | 'deny' }
@@ -29,15 +30,20 @@ export interface Stage {
   /** the directory that keys are made in */
   keys: string
   balancer: Balancer
+  /** that of the first site */
   cluster: RedisCluster
+  sites: Site[]
+  link: Link
   stop (): Promise<void>
 }
 
 /** What differs from the defaults that all else has. */
 export interface StageOptions {
   breaker?: Record<string, number>
-  /** how many replicas of the gateway there are */
+  /** how many replicas of the gateway there are at each site */
   replicas?: number
+  /** how many sites there are; the Redis Cluster of each has no replicas where there are several, and the link between them can be cut */
+  sites?: 1 | 2
   /** whether Redis is reached over ways that can be cut or swallow what comes */
   severable?: boolean
   /** whether the load balancer sends a GET again that was not answered */
@@ -58,10 +64,11 @@ export interface StageOptions {
 export const quick: StageOptions = { breaker: { volume: 4, reset_ms: 1000 } }
 
 export const nodeTimeoutMs = 2000
+const marks = ['a', 'b']
 const names = ['one', 'two', 'three', 'four', 'five']
 
-/** A Redis Cluster of three primaries and three replicas, three identity providers, two replicas of the gateway or more, and a load balancer before them. */
-export async function startStage ({ breaker = {}, replicas: count = 2, severable = false, retriesGets = false, ownKeys = false, mounted = false, spare = false, load = { delay_ms: 1000 }, pinned = false }: StageOptions = {}): Promise<Stage> {
+/** Three identity providers, a site or two, each with a Redis Cluster of three primaries, with three replicas where it is alone, and two replicas of the gateway or more, and a load balancer before them. */
+export async function startStage ({ breaker = {}, replicas: count = 2, sites: siteCount = 1, severable = false, retriesGets = false, ownKeys = false, mounted = false, spare = false, load = { delay_ms: 1000 }, pinned = false }: StageOptions = {}): Promise<Stage> {
   const endings: Array<() => unknown> = []
   const stop = async () => { for (const ending of endings.splice(0).reverse()) await ending() }
   try {
@@ -71,7 +78,11 @@ export async function startStage ({ breaker = {}, replicas: count = 2, severable
     const port = await freePort()
     const issuer = `http://passerelle.localhost:${port}`
     const clients = createClients()
-    const cluster = await startCluster({ teardown: ending => endings.push(ending) }, { primaries: 3, replicas: 1, nodeTimeoutMs, severable })
+    const lifetime = { teardown: (ending: () => unknown) => endings.push(ending) }
+    const places = await Promise.all(marks.slice(0, siteCount).map(async mark => {
+      const cluster = await startCluster(lifetime, { primaries: 3, replicas: siteCount > 1 ? 0 : 1, nodeTimeoutMs, severable })
+      return { mark, cluster, ways: siteCount > 1 ? await waysTo(lifetime, cluster) : [] }
+    }))
 
     const startProvider = async (id: string) => {
       const provider = createProvider({ id, port: await freePort(), controlPort: await freePort(), redirect_uri: `${issuer}/callback/${id}`, directory })
@@ -85,20 +96,23 @@ export async function startStage ({ breaker = {}, replicas: count = 2, severable
     const keys = join(directory, 'keys')
     makeNextKeys(keys)
     const configurations: ConfigurationDirectory[] = []
-    const replicas = await Promise.all(names.slice(0, count).map(async (name, i) => {
+    const replicas = await Promise.all(places.flatMap(place => Array.from({ length: count }, () => place)).map(async ({ mark, cluster }, i) => {
+      const name = names[i]!
       const own = join(directory, name)
       const [ownPort, operationsPort] = [await freePort(), await freePort()]
-      writeConfiguration(own, { issuer, port: ownPort, operationsPort, clients, providers, breaker, load, keys: ownKeys ? 'keys' : '../keys' })
+      writeConfiguration(own, { issuer, port: ownPort, operationsPort, clients, providers, breaker, load, places, keys: ownKeys ? 'keys' : '../keys' })
       configurations[i] = openConfiguration(own, { mounted })
       if (ownKeys) configurations[i].receiveKeys(keys)
-      const replica = createReplica({ name, pinned, directory: own, port: ownPort, operationsPort, inspectorPort: await freePort(), address: `127.0.1.${i + 1}`, redis: cluster.urls })
+      const ways = portsBy(places.filter(place => place.mark !== mark))
+      const replica = createReplica({ name, site: mark, pinned, directory: own, port: ownPort, operationsPort, inspectorPort: await freePort(), address: `127.0.1.${i + 1}`, redis: cluster.urls, ways })
       endings.push(() => replica.stop('SIGKILL'))
       await replica.start()
       return { ...replica, port: ownPort, operationsPort }
     }))
     const balancer = await startBalancer({ directory, port, servers: replicas, retriesGets })
     endings.push(() => balancer.stop())
-    return { issuer, clients, providers, spare: spareProvider, replicas, configurations, keys, balancer, cluster, stop }
+    const sites = places.map(place => ({ ...place, replicas: replicas.filter(({ site }) => site === place.mark) }))
+    return { issuer, clients, providers, spare: spareProvider, replicas, configurations, keys, balancer, cluster: sites[0]!.cluster, sites, link: linkOf(sites), stop }
   } catch (error) {
     await stop()
     throw error
@@ -119,9 +133,9 @@ const createClients = () => ([['allow', 'client_secret_basic', 'skip'], ['deny',
   degraded
 }))
 
-interface Written { issuer: string, port: number, operationsPort: number, clients: Client[], providers: Provider[], breaker: Record<string, number>, load: Record<string, number>, keys: string }
+interface Written { issuer: string, port: number, operationsPort: number, clients: Client[], providers: Provider[], breaker: Record<string, number>, load: Record<string, number>, keys: string, places: ReadonlyArray<Pick<Site, 'mark' | 'cluster'>> }
 
-function writeConfiguration (directory: string, { issuer, port, operationsPort, clients, providers, breaker, load, keys }: Written) {
+function writeConfiguration (directory: string, { issuer, port, operationsPort, clients, providers, breaker, load, keys, places }: Written) {
   for (const folder of ['clients', 'identity-providers', 'secrets']) mkdirSync(join(directory, folder), { recursive: true })
   const document = (path: string, tree: object) => writeFileSync(join(directory, path), stringify(tree))
   const secret = (name: string, text: string) => {
@@ -138,7 +152,9 @@ function writeConfiguration (directory: string, { issuer, port, operationsPort, 
     trusted_proxies: ['127.0.0.1'],
     keys,
     load,
-    redis: { node_timeout_ms: nodeTimeoutMs }
+    ...(places.length > 1
+      ? { sites: places.map(({ mark, cluster: { urls } }) => ({ site: mark, urls, node_timeout_ms: nodeTimeoutMs })) }
+      : { redis: { node_timeout_ms: nodeTimeoutMs } })
   })
   for (const { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method, consent, degraded } of clients) {
     document(`clients/${client_id}.yaml`, {

@@ -306,13 +306,15 @@ export async function until (what: string, milliseconds: number, isTrue: () => P
   }
 }
 
-/** A way to one Redis that can carry a command there and lose the answer: the connection is cut before the answer passes. */
+/** A way to one Redis that can carry a command there and lose the answer (the connection is cut before the answer passes), that can be cut, or swallow what comes. */
 export async function startLossyWay (t: Lifetime, url: string) {
   const { hostname, port } = new URL(url)
   const sockets = new Set<Socket>()
   let losing: RegExp | undefined
   let lost = 0
   let isCut = false
+  let isSwallowing = false
+  const swallowed = () => { for (const socket of sockets) socket.pause() }
   const server = createServer(near => {
     if (isCut) { near.destroy(); return }
     const far = connect(Number(port), hostname)
@@ -327,6 +329,7 @@ export async function startLossyWay (t: Lifetime, url: string) {
       far.write(data)
     })
     far.on('data', data => cut ? near.destroy() : near.write(data))
+    if (isSwallowing) swallowed()
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => { for (const socket of sockets) socket.destroy(); server.close() })
@@ -339,7 +342,15 @@ export async function startLossyWay (t: Lifetime, url: string) {
       isCut = true
       for (const socket of sockets) socket.destroy()
     },
-    mend () { isCut = false },
+    /** Keeps every connection, takes more, and lets nothing through until it is mended; those end then. */
+    swallow () {
+      isSwallowing = true
+      swallowed()
+    },
+    mend () {
+      if (isSwallowing) for (const socket of sockets) socket.destroy()
+      isCut = isSwallowing = false
+    },
     get lost () { return lost }
   }
 }

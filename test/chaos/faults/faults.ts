@@ -14,6 +14,8 @@ import { keysChange } from './f12.ts'
 import { signingKeysRotate } from './f13.ts'
 import { sealingKeysRotate } from './f14.ts'
 import { configurationReloaded } from './f15.ts'
+import { siteLost } from './f16.ts'
+import { linkCut } from './f17.ts'
 import { tooMany } from './f18.ts'
 import { allAtOnce } from './f19.ts'
 import { clockOff } from './f21.ts'
@@ -38,6 +40,8 @@ export const faults: Record<string, Fault> = {
   F13: signingKeysRotate,
   F14: sealingKeysRotate,
   F15: configurationReloaded,
+  F16: siteLost,
+  F17: linkCut,
   F18: tooMany,
   F19: allAtOnce,
   F21: clockOff,

@@ -1,0 +1,123 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { siteOf } from '../../../src/adapters/handles.ts'
+import { redeemedAlone } from '../checker.ts'
+import { resultOf, touchable, underLoad } from '../course.ts'
+import { logInBeside } from '../driver.ts'
+import { faultOf, none, within, type Result, type Terms } from '../fault.ts'
+import { backToNormal, failedAmong, inSeconds, isThroughBalancer, isUnanswered, since } from '../figures.ts'
+import type { Call } from '../history.ts'
+import { untilWell } from '../redis.ts'
+import type { Site } from '../sites.ts'
+import type { Stage, StageOptions } from '../stage.ts'
+
+/** at most so many seconds of arrivals are lost between code and userinfo */
+const lostSeconds = 2
+/** how soon the balancer sends nothing more to a lost site, and how soon after the return all is as usual */
+const outWithin = 10
+const normalWithin = 10
+/** what a replica redeemed alone it tells Redis within so long */
+const toldMs = 3000
+/** citizens who have a session at the site that is lost */
+const visitors = ['citizen-1', 'citizen-2', 'citizen-3']
+
+/** How all of a site goes, how it comes back, and whether its Redis comes back empty. */
+interface Variant { go (site: Site): Promise<unknown>, comeBack (site: Site): Promise<unknown>, forgets: boolean, stage: StageOptions }
+
+const stage: StageOptions = { sites: 2, retriesGets: true }
+const nodes = ({ cluster }: Site) => [...cluster.urls.keys()]
+
+/** F16: one of two sites is gone, with its replicas and its Redis. */
+export const siteLost = faultOf<Variant>('F16', {
+  about: 'a whole site lost and back, replicas and Redis, killed or frozen; two sites, each with two replicas and three Redis primaries, behind one balancer',
+  variants: {
+    killed: {
+      go: site => Promise.all([...site.replicas.map(replica => replica.stop('SIGKILL')), ...nodes(site).map(i => site.cluster.kill(i))]),
+      comeBack: site => Promise.all([...nodes(site).map(i => site.cluster.rejoin(i)), ...site.replicas.map(replica => replica.start())]),
+      forgets: true,
+      stage
+    },
+    frozen: {
+      async go (site) {
+        for (const replica of site.replicas) replica.freeze()
+        for (const i of nodes(site)) site.cluster.freeze(i)
+      },
+      async comeBack (site) {
+        for (const i of nodes(site)) site.cluster.thaw(i)
+        for (const replica of site.replicas) replica.thaw()
+      },
+      forgets: false,
+      stage
+    }
+  },
+  async run ({ balancer, sites, ...others }: Stage, name, { go, comeBack, forgets }, terms: Terms): Promise<Result> {
+    const [kept, lost] = sites as [Site, Site]
+    const isLost = (replica: string | undefined) => lost.replicas.some(({ name }) => name === replica)
+    const lostOnes = async () => (await balancer.standing()).filter(({ replica }) => isLost(replica))
+
+    const course = await underLoad({ balancer, sites, ...others }, terms, async ({ scene, history, clock, until }) => {
+      const signedIn = await Promise.all(visitors.map(citizen => logInBeside(scene, citizen, { site: lost.mark })))
+      const visit = (site?: string) => Promise.all(signedIn.map(before => logInBeside(scene, before.attempt.citizen, { before, ...(site === undefined ? {} : { site }) })))
+      const letIn = await visit(kept.mark)
+
+      const goneAt = clock()
+      const away = { from: goneAt, to: Infinity, site: lost.mark }
+      history.storeAway.push(away)
+      await go(lost)
+      const outAt = await until(async () => (await lostOnes()).every(({ isUp }) => !isUp), outWithin) ? clock() : undefined
+      const asked = await visit()
+      await pause(goneAt + terms.seconds * 1000 - clock())
+
+      const comesAt = clock()
+      if (forgets) {
+        history.emptied.push({ site: lost.mark, at: comesAt })
+        history.startedAnew.push(...lost.replicas.map(({ name }) => ({ replica: name, at: comesAt })))
+      }
+      await comeBack(lost)
+      await untilWell(lost.cluster)
+      const backAt = clock()
+      away.to = backAt + toldMs
+      const isBack = await until(async () => (await lostOnes()).every(({ isUp }) => isUp), outWithin)
+      return { letIn, asked, goneAt, outAt, comesAt, backAt, isBack }
+    }, { persists: true, tailSeconds: normalWithin })
+
+    const { history, marks: { letIn, asked, goneAt, outAt, comesAt, backAt, isBack } } = course
+    const attempts = touchable(course)
+    const failed = failedAmong(attempts).filter(({ after }) => after === undefined)
+    const again = attempts.filter(({ after }) => after !== undefined)
+    const between = failed.filter(({ code = '', startedAt }) => siteOf(code) === lost.mark && startedAt < (outAt ?? comesAt))
+    const wasThere = (call: Call) => isThroughBalancer(call) && call.at <= (outAt ?? comesAt) && call.at + call.ms >= goneAt && (isUnanswered(call) || isLost(call.replica))
+    const inFlight = new Set(history.requests.filter(wasThere).map(({ n }) => n))
+    const rest = failed.filter(attempt => !between.includes(attempt))
+    const otherwise = rest.filter(({ n }) => !inFlight.has(n))
+    const twice = course.violations.filter(({ invariant }) => invariant === 'I1')
+    const spared = (visits: typeof letIn) => visits.filter(({ attempt }) => attempt.outcome === 'success' && attempt.sent.length === 0).length
+    const sentAgain = asked.filter(({ attempt }) => attempt.outcome === 'success' && attempt.sent.length === 1).length
+    return resultOf(course, {
+      fault: 'F16',
+      variant: name,
+      figures: {
+        'site away, s': inSeconds(backAt - goneAt),
+        'taken out after, s': since(outAt, goneAt),
+        'failed between code and userinfo': between.length,
+        'failed, with a request at the lost site': rest.length - otherwise.length,
+        'failed otherwise': otherwise.length,
+        'through by a fresh login': again.length - failedAmong(again).length - letIn.length - asked.length,
+        'codes redeemed twice': twice.length,
+        'sealed codes redeemed again': redeemedAlone(history).length,
+        'normal after the return, s': backToNormal(history, backAt)
+      },
+      criteria: [
+        none('logins not yet at their code that failed without a request at the lost site', otherwise.length),
+        { what: `logins between code and userinfo that failed: ${lostSeconds} s of arrivals at most`, measured: String(between.length), passed: between.length <= lostSeconds * terms.rate },
+        none('citizens whom a fresh login did not get through', failedAmong(again).length),
+        none('codes redeemed twice', twice.length),
+        { what: 'sessions of the site are good at the other before', measured: `${spared(letIn)} of ${letIn.length}`, passed: spared(letIn) === letIn.length },
+        { what: 'and while it is lost ask the provider again', measured: `${sentAgain} of ${asked.length}`, passed: sentAgain === asked.length },
+        within('taken out by the balancer', outWithin, since(outAt, goneAt)),
+        { what: 'taken back by the balancer', measured: isBack ? 'yes' : 'no', passed: isBack },
+        within('normal after the return', normalWithin, backToNormal(history, backAt)),
+        none('replicas that ended by themselves', course.exits)
+      ]
+    })
+  }
+})
