@@ -102,6 +102,12 @@ t.test('I1: a code that holds its record may give tokens at each replica once, w
   t.same(broken(late.history), ['I1 one code gave 2 sets of tokens'], 'when Redis was back')
   t.same(redeemedAlone(late.history), [])
 
+  const ofThatSite = redeemedAtEach()
+  Object.assign(ofThatSite.history.storeAway[0]!, { site: 'a' })
+  t.same(broken(ofThatSite.history), [], 'while the Redis of its site was away')
+  Object.assign(ofThatSite.history.storeAway[0]!, { site: 'b' })
+  t.same(broken(ofThatSite.history), ['I1 one code gave 2 sets of tokens'], 'when it was that of another site')
+
   const kept = redeemedAtEach()
   kept.first.code = kept.second.code = 'a-kept'
   t.same(broken(kept.history), ['I1 one code gave 2 sets of tokens'], 'a code that Redis keeps')
