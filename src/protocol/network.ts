@@ -11,6 +11,9 @@ export function networkOf (address: string): string | undefined {
   return [...head, ...Array<string>(8 - head.length - tail.length).fill('0'), ...tail].slice(0, 4).join(':')
 }
 
+/** An address without the port that some proxies write behind it, as `203.0.113.5:4711` or `[2001:db8::1]:4711`; anything else as it is. */
+export const withoutPort = (text: string) => /^(?:(\d+(?:\.\d+){3}):\d+|\[([^\]]+)\](?::\d+)?)$/.exec(text)?.slice(1).find(address => address !== undefined) ?? text
+
 const withoutZone = (address: string) => address.split('%', 1)[0]!
 
 /** Whether an address is in one of these networks, each an address or a prefix of it (`10.0.0.0/8`). @throws {Error} where one is none */

@@ -71,15 +71,15 @@ t.test('where everybody has the address of a proxy that nobody named, nobody is 
 t.test('an address is one however it is written, and an IPv6 address stands for its /64', async t => {
   const gateway = await gatewayWith(t)
   t.equal(await answered(gateway, '203.0.113.5'), most)
-  for (const same of ['::ffff:203.0.113.5', '::FFFF:cb00:7105', '0:0:0:0:0:ffff:cb00:7105']) t.equal(await come(gateway, same), 429, same)
+  for (const same of ['::ffff:203.0.113.5', '::FFFF:cb00:7105', '0:0:0:0:0:ffff:cb00:7105', '203.0.113.5:4711', '203.0.113.5:4712', '[::ffff:203.0.113.5]:4711']) t.equal(await come(gateway, same), 429, same)
   t.equal(await answered(gateway, '2001:db8:1:2::1'), most)
-  for (const same of ['2001:db8:1:2::2', '2001:0DB8:0001:0002:ffff:ffff:ffff:ffff', '2001:db8:1:2:0:0:0:9']) t.equal(await come(gateway, same), 429, same)
+  for (const same of ['2001:db8:1:2::2', '2001:0DB8:0001:0002:ffff:ffff:ffff:ffff', '2001:db8:1:2:0:0:0:9', '[2001:db8:1:2::3]:4711', '[2001:db8:1:2::3]']) t.equal(await come(gateway, same), 429, same)
   for (const other of ['2001:db8:1:3::1', '2001:db8:1::1', '2001:db8::1', '::1:2', '1::']) t.equal(await come(gateway, other), 200, other)
 })
 
 t.test('named networks are exempt, IPv4 and IPv6, and nobody beside them', async t => {
   const gateway = await gatewayWith(t, { exempt_networks: ['10.0.0.0/8', '192.0.2.7', '2001:db8::/32', '2001:db9::1'] })
-  for (const address of ['10.255.0.1', '::ffff:10.1.2.3', '192.0.2.7', '2001:db8:ffff::1', '2001:db9::1']) t.equal(await answered(gateway, address), isUnlimited, address)
+  for (const address of ['10.255.0.1', '10.255.0.2:4711', '[2001:db8::5]:4711', '::ffff:10.1.2.3', '192.0.2.7', '2001:db8:ffff::1', '2001:db9::1']) t.equal(await answered(gateway, address), isUnlimited, address)
   for (const address of ['11.0.0.1', '192.0.2.8', '2001:db9::2', '::a00:1']) t.equal(await answered(gateway, address), most, address)
   t.equal(await answered(await gatewayWith(t), '127.0.0.1'), isUnlimited, 'this machine, unless something else is said')
 })
