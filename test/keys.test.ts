@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { afterlife, leadSeconds, publishedMaxAge } from '../src/adapters/key-schedule.ts'
+import { longest } from '../src/config/schema.ts'
 import { KeysError, listKeys, makeNextKeys, retireKeys, revokeKey, runCommand } from '../src/keys.ts'
+import { replicaClockTolerance } from '../src/protocol/clock.ts'
 import { life } from '../src/records.ts'
 import { temporaryDirectory } from './support/gateway.ts'
 
@@ -59,6 +61,7 @@ t.test('what the schedule promises is as long as what it is about', async t => {
   t.ok(leadSeconds >= publishedMaxAge + 15 * 60, 'a key reaches every replica, and then every client\'s cache')
   t.ok(afterlife.published > life.idToken)
   t.ok(afterlife.signing > life.session)
+  t.ok(life.recall >= life.session + longest.access_token_seconds + 2 * replicaClockTolerance, 'what is called back outlives all that it may be of')
   const { idToken, session, ...sealed } = life
   for (const [kind, seconds] of Object.entries(sealed)) t.ok(afterlife.sealing > seconds, kind)
 })
