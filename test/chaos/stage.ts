@@ -67,7 +67,7 @@ export const nodeTimeoutMs = 2000
 const marks = ['a', 'b']
 const names = ['one', 'two', 'three', 'four', 'five']
 
-/** Three identity providers, a site or two, each with a Redis Cluster of three primaries, with three replicas where it is alone, and two replicas of the gateway or more, and a load balancer before them. */
+/** Three identity providers; a site or two, each with two replicas of the gateway or more and a Redis Cluster of three primaries, which have replicas where the site is alone; and a load balancer. */
 export async function startStage ({ breaker = {}, replicas: count = 2, sites: siteCount = 1, severable = false, retriesGets = false, ownKeys = false, mounted = false, spare = false, load = { delay_ms: 1000 }, pinned = false }: StageOptions = {}): Promise<Stage> {
   const endings: Array<() => unknown> = []
   const stop = async () => { for (const ending of endings.splice(0).reverse()) await ending() }

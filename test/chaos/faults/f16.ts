@@ -17,6 +17,8 @@ const outWithin = 10
 const normalWithin = 10
 /** what a replica redeemed alone it tells Redis within so long */
 const toldMs = 3000
+/** services keep codes for so long, so that some logins are between code and userinfo when the site goes */
+const keptMs = 500
 /** citizens who have a session at the site that is lost */
 const visitors = ['citizen-1', 'citizen-2', 'citizen-3']
 
@@ -78,7 +80,7 @@ export const siteLost = faultOf<Variant>('F16', {
       away.to = backAt + toldMs
       const isBack = await until(async () => (await lostOnes()).every(({ isUp }) => isUp), outWithin)
       return { letIn, asked, goneAt, outAt, comesAt, backAt, isBack }
-    }, { persists: true, tailSeconds: normalWithin })
+    }, { persists: true, keptMs, tailSeconds: normalWithin })
 
     const { history, marks: { letIn, asked, goneAt, outAt, comesAt, backAt, isBack } } = course
     const attempts = touchable(course)
