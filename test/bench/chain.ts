@@ -1,4 +1,5 @@
 import Fastify from 'fastify'
+import fp from 'fastify-plugin'
 import metrics from '../../plugins/metrics.ts'
 import { bulkhead } from '../../src/adapters/bulkhead.ts'
 import { guarded } from '../../src/adapters/circuit-breaker.ts'
@@ -12,7 +13,7 @@ const rounds = 100_000
 /** What the guards around an identity provider cost by themselves, in microseconds of CPU: one way back, and one call on it; each against the same without them. */
 export async function chainCost () {
   const app = Fastify()
-  app.decorate('configuration', { hash: 'bench' } as never)
+  await app.register(fp(async app => { app.decorate('configuration', { hash: 'bench' } as never) }, { name: 'configuration' }))
   app.decorate('now', () => Math.floor(Date.now() / 1000))
   await app.register(metrics)
   const watch = app.watchProvider('bench')
