@@ -1,6 +1,6 @@
 import { ranks, type Rank } from '../../src/adapters/load-gauge.ts'
 import type { Criterion, Result } from './fault.ts'
-import { failedAmong, isThroughBalancer, isWell } from './figures.ts'
+import { failedAmong, isThroughBalancer, isWell, percentile, whole } from './figures.ts'
 import type { History } from './history.ts'
 import type { Rated } from './rated.ts'
 import type { Replica } from './replica.ts'
@@ -19,6 +19,7 @@ export function fared ({ attempts, requests }: History, { from, to }: { from: nu
   const failed = failedAmong(begun)
   const atTheDoor = failed.filter(({ n, why = '' }) => !gotIn.has(n) && why === 'authorize: 503 Y08').length
   const otherwise = failed.length - atTheDoor - failed.filter(({ n }) => sentAway.has(n)).length
+  const waits = requests.filter(({ n, step, status, at }) => n !== undefined && step === 'authorize' && status === 503 && at >= from && at < to).map(({ ms }) => ms)
   const seconds = (to - from) / 1000
   const rated = rate * seconds
   const atMost = Math.ceil(gotIn.size * lostShare)
@@ -28,6 +29,8 @@ export function fared ({ attempts, requests }: History, { from, to }: { from: nu
       'completed a second': Math.round(completed / seconds),
       'completed, % of the rated': Math.round(completed / rated * 100),
       'sent away at the door': atTheDoor,
+      'which took, by way of the balancer, half within, ms': whole(percentile(waits, 0.5)),
+      'and 99 % within, ms': whole(percentile(waits, 0.99)),
       'got in': gotIn.size,
       'sent away under way': sentAway.size,
       'failed in another way': otherwise

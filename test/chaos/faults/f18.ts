@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { resultOf, underLoad } from '../course.ts'
 import { startCrowd } from '../crowd.ts'
 import { faultOf, none, within, type Criterion, type Result, type Terms } from '../fault.ts'
-import { backToNormal, inSeconds } from '../figures.ts'
+import { backToNormal, inSeconds, since } from '../figures.ts'
 import { lookOn, residentBytes } from '../onlookers.ts'
 import { fared, shedBy, shedSince } from '../overload.ts'
 import { ratedLoad } from '../rated.ts'
@@ -13,8 +13,8 @@ import type { Stage, StageOptions } from '../stage.ts'
 /** One replica that has a core for itself, and so is what gives way first; it sends citizens away as it does where nobody says otherwise. */
 export const oneCore: StageOptions = { replicas: 1, pinned: true, load: {} }
 
-/** What comes to a replica beside the rated load: as many times of it, or others, until they are ended. */
-interface Variant { stage: StageOptions, times?: number, beside?: (replica: Replica) => { end (): Promise<{ figures: Result['figures'], criteria: Criterion[] }> } }
+/** What comes to a replica beside the rated load: as many times of it, or others over so many connections, until they are ended. */
+interface Variant { stage: StageOptions, times?: number, beside?: (replica: Replica) => { connections: number, end (): Promise<{ figures: Result['figures'], criteria: Criterion[] }> } }
 
 const normalWithin = 10
 /** of load after it: what is not over by then is not over by itself */
@@ -23,6 +23,8 @@ const tailSeconds = 15
 const mostMemory = 2
 const memoryLeft = 1.5
 const badConnections = 256
+/** until the connections of others are there */
+const lettingInSeconds = 20
 /** Of so many finished logins one is tried again: that is a load, too. */
 const oneIn = 20
 
@@ -43,16 +45,21 @@ export const tooMany = faultOf<Variant>('F18', {
     const course = await underLoad(stage, { ...terms, rate: rated.rate }, async run => {
       const bytesBefore = await residentBytes(replica)
       const onlookers = lookOn(run.scene, replica)
+      await pause(1000)
+      const cameAt = run.clock()
       const others = beside?.(replica)
+      // one connection is let in each turn of the event loop: a crowd that connects is in its own way, and in everybody's who connects
+      await run.until(async () => await replica.metric('passerelle_connections_open') >= (others?.connections ?? 0), lettingInSeconds)
+      const fullAt = run.clock()
       const more = run.more(rated.rate * (times - 1))
       await pause(terms.seconds * 1000)
       const overAt = run.clock()
       const [seen, told] = await Promise.all([onlookers.end(), others?.end(), more.end()])
-      return { bytesBefore, overAt, seen, told }
+      return { bytesBefore, cameAt, fullAt, overAt, seen, told }
     }, { tailSeconds, oneIn })
 
-    const { history, from, to, marks: { bytesBefore, overAt, seen, told } } = course
-    const logins = fared(history, { from, to: overAt }, rated)
+    const { history, to, marks: { bytesBefore, cameAt, fullAt, overAt, seen, told } } = course
+    const logins = fared(history, { from: fullAt, to: overAt }, rated)
     const [most, left] = [seen.mostBytes / bytesBefore, await residentBytes(replica) / bytesBefore]
     return resultOf(course, {
       fault: 'F18',
@@ -62,6 +69,7 @@ export const tooMany = faultOf<Variant>('F18', {
         ...logins.figures,
         ...shedSince(await shedBy(replica), shedBefore),
         ...seen.figures,
+        'all connections let in after, s': told && since(fullAt, cameAt),
         ...told?.figures,
         'memory before, MB': Math.round(bytesBefore / 1e6),
         'memory at most, MB': Math.round(seen.mostBytes / 1e6),
@@ -83,6 +91,7 @@ export const tooMany = faultOf<Variant>('F18', {
 function floodOfBadClients ({ url }: Replica) {
   const crowd = startCrowd({ addresses: [`${url}/authorize?client_id=*&response_type=code&scope=openid&state=*`], connections: badConnections })
   return {
+    connections: badConnections,
     async end () {
       const { answers, unanswered } = await crowd.end()
       return {
