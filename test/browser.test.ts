@@ -11,6 +11,8 @@ import { hostNames } from './world/world.ts'
 
 // One login as a citizen's browser sees it: https, real __Host- cookies, SameSite, HSTS and Content-Security-Policy.
 
+t.setTimeout(240_000)
+
 t.test('in Chromium over https', async t => {
   const certificate = await makeCertificate(hostNames(secureSuffix))
   const form = await startFormService(t, certificate)

@@ -157,7 +157,7 @@ t.test('where there are keys, a secret behind sub that is gone is not made anew'
 
 t.test('a key that does not go on the disk whole is not there, and the command says so', async t => {
   const directory = temporaryDirectory(t)
-  const { status, stderr } = spawnSync('sh', ['-c', 'ulimit -f 1; exec "$0" "$@"', process.execPath, fileURLToPath(new URL('../src/keys.ts', import.meta.url)), 'next', directory], { encoding: 'utf8' })
+  const { status, stderr } = spawnSync('sh', ['-c', 'unset NODE_OPTIONS; ulimit -f 1; exec "$0" "$@"', process.execPath, fileURLToPath(new URL('../src/keys.ts', import.meta.url)), 'next', directory], { encoding: 'utf8' })
   t.equal(status, 1)
   t.match(stderr, /\.json: cannot be written \(EFBIG\)\n$/)
   t.same(readdirSync(directory), ['subject.json'])
