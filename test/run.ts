@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { globSync } from 'node:fs'
+import { setPriority } from 'node:os'
 import { setTimeout as setTimeoutPromise } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Parser } from 'tap-parser'
@@ -29,6 +30,9 @@ const lostTests = /cannot create subtest after parent test ends/
 const root = fileURLToPath(new URL('..', import.meta.url))
 /** What Node has read and compiled once, the hundreds of processes after it need not. */
 const compiled = fileURLToPath(new URL('../node_modules/.cache/compiled', import.meta.url))
+/** Tests of whole stages, on which load is: they run one after the other, and before the rest where both want a core. */
+const underLoad = ['test/chaos/chaos.test.ts', 'test/chaos/short.test.ts', 'test/life.test.ts', 'test/server.test.ts']
+const restPriority = 5
 const deadline = Date.now() + 9.5 * 60_000
 const running = new Set<ChildProcess>()
 let stopped = ''
@@ -43,7 +47,10 @@ try {
     check('lint', ['node_modules/eslint/bin/eslint.js', '--max-warnings=0', '.']),
     check('types', ['node_modules/typescript/bin/tsc', '--noEmit', '--pretty', 'false']),
   ]))
-  outcomes.push(await runTap(process.argv.slice(2)))
+  const named = process.argv.slice(2)
+  const rest = globSync('test/**/*.test.ts', { cwd: root, exclude: path => path.endsWith('node_modules') }).sort().filter(file => !underLoad.includes(file))
+  const runs = named.length > 0 ? [runTap(named)] : [runTap(['--jobs=1', ...underLoad], underLoad), runTap(rest, rest, restPriority)]
+  outcomes.push(...await Promise.all(runs))
 } catch (error) {
   outcomes.push({ passed: 0, failures: [{ name: 'npm test', details: [error instanceof Error ? error.message : String(error)] }] })
 }
@@ -98,16 +105,18 @@ async function check (name: string, args: string[]): Promise<Outcome> {
   return problem ? { passed: 0, failures: [{ name, details: [output.trim().replaceAll(root, ''), problem] }] } : { passed: 1, failures: [] }
 }
 
-async function runTap (args: string[]): Promise<Outcome> {
-  const expected = new Set(args.length ? [] : globSync('test/**/*.test.ts', { cwd: root, exclude: path => path.endsWith('node_modules') }))
+/** Runs tap, at a priority of its own; every file that is expected has to come to a result. */
+async function runTap (args: string[], files: string[] = [], priority = 0): Promise<Outcome> {
+  const expected = new Set(files)
   const child = start(['node_modules/tap/dist/esm/run.mjs', '--reporter=tap', '--disable-coverage', ...args])
+  if (child.pid !== undefined) setPriority(child.pid, priority)
   let lost = false
   child.stderr?.setEncoding('utf8').on('data', text => {
     lost ||= lostTests.test(text)
     process.stderr.write(text)
   })
   const parser = new Parser()
-  const files = follow(parser, 'tap', file => {
+  const results = follow(parser, 'tap', file => {
     expected.delete(file.name)
     const { passed, failures } = count(file, file.name)
     const seconds = ((file.closing?.time ?? 0) / 1000).toFixed(1)
@@ -118,8 +127,8 @@ async function runTap (args: string[]): Promise<Outcome> {
   child.stdout?.unpipe(parser).destroy()
   if (!parser.results) parser.end()
 
-  const outcome = merge(files.suites.map(file => count(file, file.name)))
-  for (const result of files.assertions) { // tap's word on a file that ran out of time
+  const outcome = merge(results.suites.map(file => count(file, file.name)))
+  for (const result of results.assertions) { // tap's word on a file that ran out of time
     const name: string = result.diag?.expired ?? 'tap'
     const details = explain(result)
     if (details.length && !outcome.failures.some(failure => failure.name.startsWith(name))) outcome.failures.push({ name, details })
