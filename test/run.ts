@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { globSync } from 'node:fs'
-import { setPriority } from 'node:os'
+import { getPriority, setPriority } from 'node:os'
 import { setTimeout as setTimeoutPromise } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Parser } from 'tap-parser'
@@ -32,7 +32,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const compiled = fileURLToPath(new URL('../node_modules/.cache/compiled', import.meta.url))
 /** Tests of whole stages, on which load is: they run one after the other, and before the rest where both want a core. */
 const underLoad = ['test/chaos/chaos.test.ts', 'test/chaos/short.test.ts', 'test/life.test.ts', 'test/server.test.ts']
-const restPriority = 5
+const restNiceness = 5
 const deadline = Date.now() + 9.5 * 60_000
 const running = new Set<ChildProcess>()
 let stopped = ''
@@ -49,7 +49,7 @@ try {
   ]))
   const named = process.argv.slice(2)
   const rest = globSync('test/**/*.test.ts', { cwd: root, exclude: path => path.endsWith('node_modules') }).sort().filter(file => !underLoad.includes(file))
-  const runs = named.length > 0 ? [runTap(named)] : [runTap(['--jobs=1', ...underLoad], underLoad), runTap(rest, rest, restPriority)]
+  const runs = named.length > 0 ? [runTap(named)] : [runTap(['--jobs=1', ...underLoad], underLoad), runTap(rest, rest, restNiceness)]
   outcomes.push(...await Promise.all(runs))
 } catch (error) {
   outcomes.push({ passed: 0, failures: [{ name: 'npm test', details: [error instanceof Error ? error.message : String(error)] }] })
@@ -105,11 +105,11 @@ async function check (name: string, args: string[]): Promise<Outcome> {
   return problem ? { passed: 0, failures: [{ name, details: [output.trim().replaceAll(root, ''), problem] }] } : { passed: 1, failures: [] }
 }
 
-/** Runs tap, at a priority of its own; every file that is expected has to come to a result. */
-async function runTap (args: string[], files: string[] = [], priority = 0): Promise<Outcome> {
+/** Runs tap, so much behind others that want a core; every file that is expected has to come to a result. */
+async function runTap (args: string[], files: string[] = [], niceness = 0): Promise<Outcome> {
   const expected = new Set(files)
   const child = start(['node_modules/tap/dist/esm/run.mjs', '--reporter=tap', '--disable-coverage', ...args])
-  if (child.pid !== undefined) setPriority(child.pid, priority)
+  if (child.pid !== undefined) setPriority(child.pid, Math.min(19, getPriority() + niceness))
   let lost = false
   child.stderr?.setEncoding('utf8').on('data', text => {
     lost ||= lostTests.test(text)
