@@ -30,9 +30,12 @@ t.test('however many ask it to look, it looks once at a time, and once a second 
   t.equal(asked(), 2)
   await pause(1500)
   t.equal(asked(), 3, 'one clock, not one for each who asked')
+  const looking = recalls.look()
   await recalls.store.close()
+  await looking
+  t.equal(asked(), 4)
   await pause(1300)
-  t.equal(asked(), 3, 'and none after it was closed')
+  t.equal(asked(), 4, 'and not again after it was closed, though it was looking')
 })
 
 t.test('no kind of record of what was called back is given, and every other is', async t => {
