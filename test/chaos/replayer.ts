@@ -20,6 +20,8 @@ export function startReplayer (scene: Scene) {
   const queue: Finished[] = []
   const done: Finished[] = []
   const figures = { tried: 0, leftOut: 0, lostTokens: 0 }
+  /** browsers that are logging out, or have */
+  const leaving = new Set<number>()
   const over = new AbortController()
   const there = () => replicas.filter(replica => replica.isThere())
   const working = Promise.all(Array.from({ length: workers }, async () => {
@@ -35,9 +37,12 @@ export function startReplayer (scene: Scene) {
     figures.tried++
     const how = endings[attempt.n % endings.length]
     if (how === 'revocation') await service.revoke(attempt, access_token)
-    if (how === 'logout') await logOut(finished)
-    const isEnded = history.endings.some(ending => ending.access_token === access_token || (ending.how === 'logout' && browserOf(ending) === browserOf(attempt)))
+    if (how === 'logout') {
+      leaving.add(browserOf(attempt))
+      await logOut(finished)
+    }
     const statuses = await useEverywhere(finished)
+    const isEnded = leaving.has(browserOf(attempt)) || history.endings.some(ending => ending.access_token === access_token)
     // of a service that was closed meanwhile no token is good any more
     const isClosed = !clients.some(({ client_id }) => client_id === attempt.client)
     const isForgotten = history.emptied.some(({ site, at }) => site === siteOf(access_token) && at >= attempt.endedAt!)
@@ -48,7 +53,7 @@ export function startReplayer (scene: Scene) {
   }
 
   /** The logins of one browser have one session. */
-  const browserOf = ({ n }: { n: number }) => history.attempts[n]!.after ?? n
+  const browserOf = ({ n }: Pick<Finished['attempt'], 'n'>) => history.attempts[n]!.after ?? n
 
   const useEverywhere = ({ attempt: { n }, service, access_token }: Finished) =>
     Promise.all(there().map(async replica => (await service.ask({ n, access_token, replica })).status))

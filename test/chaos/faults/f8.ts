@@ -5,23 +5,27 @@ import { failedAmong, inSeconds, slowMs } from '../figures.ts'
 import { aPrimary } from '../redis.ts'
 import type { Stage, StageOptions } from '../stage.ts'
 
-interface Variant { /** how long, where that is not as long as asked for */ seconds?: number, stage: StageOptions }
+interface Variant { /** how long, where that is not as long as asked for */ seconds?: number, /** it is longer than any request waits */ outlasts: boolean, stage: StageOptions }
 
+/** what a client is told whose request waited in vain: to ask again, which by way of the load balancer another replica may hear */
+const toldToComeAgain = /temporarily_unavailable/
+/** more than the deadline of any request */
+const longSeconds = 8
 const severable: StageOptions = { severable: true }
 
 /** F8: one replica cannot reach one shard, which is well and serves the others. */
 export const shardOutOfReach = faultOf<Variant>('F8', {
   about: 'one replica cut off from one Redis shard: for less than a failover takes, or for longer',
   variants: {
-    briefly: { seconds: 4, stage: severable },
-    for_long: { stage: severable }
+    briefly: { seconds: 4, outlasts: false, stage: severable },
+    for_long: { outlasts: true, stage: severable }
   },
-  async run (stage: Stage, name, { seconds }, terms: Terms): Promise<Result> {
+  async run (stage: Stage, name, { seconds, outlasts }, terms: Terms): Promise<Result> {
     const { cluster, replicas: [cutOff] } = stage
     const { primary, replica: follower } = await aPrimary(cluster)
     const course = await underLoad(stage, terms, async () => {
       for (const node of [primary, follower]) cluster.swallow(node, cutOff!.address)
-      await pause((seconds ?? terms.seconds) * 1000)
+      await pause((seconds ?? Math.max(longSeconds, terms.seconds)) * 1000)
       cluster.mend()
     })
 
@@ -29,16 +33,18 @@ export const shardOutOfReach = faultOf<Variant>('F8', {
     const slow = requests.filter(({ at, ms, replica, step }) => at + ms >= from && ms > slowMs && replica !== undefined && step !== 'watch')
     const elsewhere = slow.filter(({ replica }) => replica !== cutOff!.name)
     const failed = failedAmong(touchable(course))
+    const told = failed.filter(({ why = '' }) => toldToComeAgain.test(why))
     return resultOf(course, {
       fault: 'F8',
       variant: name,
       figures: {
         'cut off for, s': inSeconds(course.to - from),
         'slow requests at that replica': slow.length - elsewhere.length,
-        'slow requests elsewhere': elsewhere.length
+        'slow requests elsewhere': elsewhere.length,
+        'told to come again': told.length
       },
       criteria: [
-        none('logins that failed', failed.length),
+        outlasts ? none('logins that failed otherwise than told to come again', failed.length - told.length) : none('logins that failed', failed.length),
         { ...none('slow requests elsewhere', elsewhere.length), timed: true },
         none('replicas that ended by themselves', course.exits)
       ]
