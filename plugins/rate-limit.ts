@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { dailyNames } from '../src/adapters/daily-names.ts'
 import { rateCounts } from '../src/adapters/rate-counts.ts'
-import { networkOf, withinNetworks, withoutPort } from '../src/protocol/network.ts'
+import { networkOf, withinNetworks } from '../src/protocol/network.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -40,8 +40,8 @@ export default fp(async app => {
   }
   await app.register(rateLimit, { global: false, store: function () { return store } as never })
 
-  const address = ({ ip }: FastifyRequest) => networkOf(withoutPort(ip)) ?? ''
-  const isUncounted = (request: FastifyRequest) => !knowsAddresses || isExempt(withoutPort(request.ip)) || address(request) === ''
+  const address = ({ ip }: FastifyRequest) => networkOf(ip) ?? ''
+  const isUncounted = (request: FastifyRequest) => !knowsAddresses || isExempt(request.ip) || address(request) === ''
   const limitOf = (max: number, timeWindow: number, nameOf: (request: FastifyRequest) => string) => {
     const look = app.createRateLimit({ max, timeWindow, keyGenerator: nameOf, allowList: isUncounted })
     return async (request: FastifyRequest) => {

@@ -76,6 +76,9 @@ export interface SealedRecords {
 }
 export type SealedKind = keyof SealedRecords
 
+const longestSession = 24 * 3600
+const longestToken = 10 * 60
+
 /** Lives in seconds. */
 export const life = {
   login: 2 * 3600,
@@ -97,10 +100,12 @@ export const life = {
   sealedMark: 60 + replicaClockTolerance,
   /** an ID Token, at most */
   idToken: 3600,
+  /** an access token, at most */
+  token: longestToken,
   /** a session, at most */
-  session: 24 * 3600,
+  session: longestSession,
   /** what an operator called back: the longest session, the longest token that it may give at its end, and clocks that differ */
-  recall: 24 * 3600 + 10 * 60 + 2 * replicaClockTolerance
+  recall: longestSession + longestToken + 2 * replicaClockTolerance
 } as const
 
 /** Limits in bytes, as sent, where nothing else is said. */

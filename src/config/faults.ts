@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { Ajv } from 'ajv'
 import type { TSchema } from 'typebox'
 
@@ -15,4 +16,9 @@ export function faultsOf (schema: TSchema, value: unknown) {
       default: return `${instancePath || '/'}: ${message}`
     }
   })
+}
+
+/** Whether a text is a certificate, PEM. */
+export function isCertificate (pem: string) {
+  try { return new X509Certificate(pem).raw.length > 0 } catch { return false }
 }

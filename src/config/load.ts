@@ -1,4 +1,4 @@
-import { createHash, createSecretKey, X509Certificate, type KeyObject } from 'node:crypto'
+import { createHash, createSecretKey, type KeyObject } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, extname, join, resolve } from 'node:path'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
@@ -10,7 +10,7 @@ import { signingKey, type SigningKey } from '../adapters/jwk-signer.ts'
 import type { SealingKey } from '../adapters/keyring-sealer.ts'
 import { faultOfRedis, type RedisAddress } from '../adapters/redis-address.ts'
 import { secretDigest } from '../protocol/client-authentication.ts'
-import { faultsOf } from './faults.ts'
+import { faultsOf, isCertificate } from './faults.ts'
 import { meaningOf } from './meaning.ts'
 import { Client as ClientSchema, IdentityProvider as IdentityProviderSchema, Settings as SettingsSchema } from './schema.ts'
 import type { ClientRegistration, IdentityProviderRegistration, Settings } from './schema.ts'
@@ -270,10 +270,6 @@ export function loadConfiguration (directory: string, { site, memory = emptyMemo
 
 function isUsable (certificates: SecureContextOptions) {
   try { return createSecureContext(certificates) !== undefined } catch { return false }
-}
-
-function isCertificate (pem: string) {
-  try { return new X509Certificate(pem).raw.length > 0 } catch { return false }
 }
 
 const imageTypes: Record<string, string> = { '.svg': 'image/svg+xml', '.png': 'image/png', '.webp': 'image/webp' }

@@ -2,7 +2,7 @@ import { createPublicKey } from 'node:crypto'
 import type { JWK } from 'jose'
 import { acceptedAlgorithms, encrypts, isPublic, strictAlgorithms, verifies, type Encryption, type SigningAlgorithm } from '../protocol/algorithms.ts'
 import { instantIn } from '../protocol/clock.ts'
-import { isNetwork } from '../protocol/network.ts'
+import { isLoopbackName, isNetwork } from '../protocol/network.ts'
 import type { Client, IdentityProvider } from './load.ts'
 import type { Settings } from './schema.ts'
 
@@ -30,8 +30,7 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
   const secure = (file: string, path: string, address: string) => {
     if (!URL.canParse(address)) { say(file, path, 'expected a URL'); return }
     const { protocol, hostname } = new URL(address)
-    const loopback = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/.test(hostname)
-    if (protocol !== 'https:' && !(development && loopback)) say(file, path, development ? 'expected https, or http on a loopback name' : 'expected https')
+    if (protocol !== 'https:' && !(development && isLoopbackName(hostname))) say(file, path, development ? 'expected https, or http on a loopback name' : 'expected https')
   }
   const all = (file: string, path: string, values: readonly string[] | undefined, known: readonly string[], what: string) => {
     for (const value of values ?? []) if (!known.includes(value)) say(file, path, `${value} is not ${what}`)

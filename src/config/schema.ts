@@ -29,7 +29,7 @@ const encryptedBy = (description: string) => Type.Optional(oneOf(description, [.
 const encryptedWith = (description: string) => oneOf(description, [...contentEncryptions], { default: 'A256GCM' })
 
 /** Seconds that no setting goes beyond. */
-export const longest = { access_token_seconds: 600, request_uri_seconds: 600 } as const
+export const longest = { access_token_seconds: life.token, request_uri_seconds: 600 } as const
 
 const claimsOfIdentities = [...identityClaims]
 const knownScopes = Object.keys(scopeClaims)

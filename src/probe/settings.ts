@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
@@ -6,8 +5,9 @@ import type { JWK } from 'jose'
 import { Type, type Static } from 'typebox'
 import { parseDocument } from 'yaml'
 import { signingKey } from '../adapters/jwk-signer.ts'
-import { faultsOf } from '../config/faults.ts'
+import { faultsOf, isCertificate } from '../config/faults.ts'
 import { signingAlgorithms } from '../protocol/algorithms.ts'
+import { isLoopbackName } from '../protocol/network.ts'
 
 // The settings of a probe: one YAML file, its secrets in files of their own. docs/probe.md tells what they mean together.
 
@@ -88,7 +88,7 @@ export function loadProbe (file: string): ProbeSettings {
     return value
   }
   const { issuer, client_secret, client_key, account, ca, resolve: addresses } = settings
-  if (new URL(issuer).protocol !== 'https:' && !loopback.test(new URL(issuer).hostname)) problems.push(`${file}: /issuer: expected https; http is for this machine only`)
+  if (new URL(issuer).protocol !== 'https:' && !isLoopbackName(new URL(issuer).hostname)) problems.push(`${file}: /issuer: expected https; http is for this machine only`)
   if ((client_secret === undefined) === (client_key === undefined)) problems.push(`${file}: expected either /client_secret or /client_key`)
   for (const [host, address] of Object.entries(addresses)) if (isIP(address) === 0) problems.push(`${file}: /resolve/${host}: expected an IP address`)
   const key = client_key && readSecret(client_key, '/client_key')
@@ -113,10 +113,4 @@ export function loadProbe (file: string): ProbeSettings {
     } catch { problems.push(`${file}: /client_key: expected a private JWK with kid, and alg ${signingAlgorithms.join(', ')}`) }  // the error may quote the key: it is not kept
     return undefined
   }
-}
-
-const loopback = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/
-
-function isCertificate (pem: string) {
-  try { return new X509Certificate(pem).raw.length > 0 } catch { return false }
 }
