@@ -88,7 +88,7 @@ export function startDriver (scene: Scene, { rate, persists = false, staysAtSite
 type Begun = Pick<Attempt, 'purpose' | 'client' | 'provider' | 'citizen' | 'after' | 'site'>
 
 /** One more attempt of the history, from now on. */
-function beginAttempt ({ history, clock }: Pick<Scene, 'history' | 'clock'>, { purpose, client, provider, citizen, after, site }: Begun) {
+export function beginAttempt ({ history, clock }: Pick<Scene, 'history' | 'clock'>, { purpose, client, provider, citizen, after, site }: Begun) {
   const attempt: Attempt = {
     n: history.attempts.length,
     purpose,

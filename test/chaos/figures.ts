@@ -31,6 +31,9 @@ const wellEnded: ReadonlySet<Outcome | undefined> = new Set<Outcome>(['success',
 /** Whether its citizen ended with the right userinfo at the client, or would have. */
 export const isWell = ({ outcome }: Attempt) => wellEnded.has(outcome)
 
+/** Whether its client was told to come again, since Redis was waited for in vain. */
+export const isToldToComeAgain = ({ why = '' }: Attempt) => /temporarily_unavailable/.test(why)
+
 /** Attempts that did not end well. */
 export const failedAmong = (attempts: readonly Attempt[]) => attempts.filter(attempt => !isWell(attempt))
 

@@ -118,5 +118,8 @@ export interface Ending { n: number, access_token: string, how: 'revocation' | '
 /** A line that a replica wrote for a set of tokens. */
 export interface TokenEvent { login: string, client_id: string, replica: string }
 
+/** Milliseconds within which a replica tells Redis, when it is back, what it redeemed alone: until then another may redeem it, too. */
+export const toldMs = 3000
+
 /** A history in which nothing has happened. */
 export const createHistory = (): History => ({ attempts: [], requests: [], redemptions: [], uses: [], endings: [], events: [], storeAway: [], emptied: [], startedAnew: [] })

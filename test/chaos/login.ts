@@ -32,12 +32,15 @@ export async function logIn (scene: Scene, attempt: Attempt, jar: CookieJar): Pr
   return tokens && { attempt, service, verifier: asked.verifier, jar, ...tokens }
 }
 
+/** Where the service sends its citizen. */
+export const entranceOf = ({ attempt: { nonce }, service, verifier, state }: Asked) => service.authorizationUrl({ state, nonce, code_challenge: createHash('sha256').update(verifier).digest('base64url') })
+
 /** From page to page, as a citizen reads them. Where a provider fails on the way, another one that is offered is chosen, once. */
 async function walk (scene: Scene, asked: Asked, jar: CookieJar): Promise<End> {
   const { stage: { issuer }, clock, lingersMs = 0 } = scene
   const { attempt, service } = asked
   const visit = visitor(scene, attempt, jar)
-  const entrance = service.authorizationUrl({ state: asked.state, nonce: attempt.nonce, code_challenge: createHash('sha256').update(asked.verifier).digest('base64url') })
+  const entrance = entranceOf(asked)
   let choice = attempt.provider
   let detour: 'returned' | 'stuck' | undefined
   const linger = async () => {

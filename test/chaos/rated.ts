@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Terms } from './fault.ts'
 import { failedAmong, inSeconds, slowMs } from './figures.ts'
+import { metricOfAll } from './replica.ts'
 import { startRun } from './run.ts'
 import type { Stage } from './stage.ts'
 
@@ -64,7 +65,7 @@ async function look (stage: Stage, { rate: first, short, say }: Pick<Terms, 'rat
 
 /** Load at one rate: what came in its way, and which part of a core the gateway took. */
 async function sustain (stage: Stage, rate: number, seconds: number) {
-  const coreSeconds = async () => (await Promise.all(stage.replicas.map(replica => replica.metric('process_cpu_seconds_total')))).reduce((sum, each) => sum + each, 0)
+  const coreSeconds = () => metricOfAll(stage.replicas, 'process_cpu_seconds_total')
   const before = await coreSeconds()
   const run = startRun(stage, { rate, oneIn: Infinity })
   await pause(seconds * 1000)

@@ -71,6 +71,10 @@ interface ReplicaOptions {
   pinned?: boolean
 }
 
+/** The sum of a metric over all replicas, and over all its labels that match. */
+export const metricOfAll = async (replicas: readonly Replica[], name: string, labels?: RegExp) =>
+  (await Promise.all(replicas.map(replica => replica.metric(name, labels)))).reduce((sum, value) => sum + value, 0)
+
 const ownRelease = fileURLToPath(new URL('../..', import.meta.url))
 const ownAddress = fileURLToPath(new URL('preloads/own-address.ts', import.meta.url))
 const startMs = 60_000

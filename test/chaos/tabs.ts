@@ -1,8 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { createBrowser, type Browser, type Page } from '../world/browser.ts'
-import { citizenOf } from '../world/light-provider.ts'
-import type { Attempt } from './history.ts'
-import { comeBack, type Asked, type Finished } from './login.ts'
+import { beginAttempt } from './driver.ts'
+import { comeBack, entranceOf, type Asked, type Finished } from './login.ts'
 import { offersWayOn, readChooser, readConsent } from './pages.ts'
 import type { Run } from './run.ts'
 import { createService } from './service.ts'
@@ -34,25 +33,11 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
   let first: number | undefined
 
   async function open (): Promise<Tab> {
-    const n = history.attempts.length
-    const attempt: Attempt = {
-      n,
-      purpose: 'plain',
-      client: client.client_id,
-      provider: provider!.id,
-      citizen,
-      given_name: String(citizenOf(citizen)['given_name']),
-      nonce: random(),
-      ...(first === undefined ? {} : { after: first }),
-      startedAt: clock(),
-      notices: [],
-      sent: []
-    }
-    history.attempts.push(attempt)
-    first ??= n
+    const attempt = beginAttempt(scene, { purpose: 'plain', client: client.client_id, provider: provider!.id, citizen, ...(first === undefined ? {} : { after: first }) })
+    first ??= attempt.n
     const asked = { attempt, service, verifier: random(), state: random() }
     browser.page = undefined
-    const page = await browser.get(service.authorizationUrl({ state: asked.state, nonce: attempt.nonce, code_challenge: createHash('sha256').update(asked.verifier).digest('base64url') }))
+    const page = await browser.get(entranceOf(asked))
     return named(asked, page)
   }
 

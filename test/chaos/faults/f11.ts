@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { always, isWanted, none, warmUp, within, type Fault, type Result, type Terms } from '../fault.ts'
 import { attemptsIn, countOutcomes, failedAmong, inSeconds, loginFigures, recoveredIn, since } from '../figures.ts'
+import { isPrimary } from '../redis.ts'
 import { startRun } from '../run.ts'
 import type { Stage } from '../stage.ts'
 
@@ -101,5 +102,5 @@ async function withoutProviders (stage: Stage, variant: string, { rate, seconds 
 
 /** Empties every node that takes writes. */
 async function flushRedis ({ cluster }: Stage) {
-  for (const [i] of cluster.urls.entries()) if (/role:master/.test(String(await cluster.command(i, 'INFO', 'replication')))) await cluster.command(i, 'FLUSHALL')
+  for (const [i] of cluster.urls.entries()) if (await isPrimary(cluster, i)) await cluster.command(i, 'FLUSHALL')
 }

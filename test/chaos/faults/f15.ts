@@ -9,6 +9,7 @@ import type { Attempt } from '../history.ts'
 import { untilTaken } from '../key-rotation.ts'
 import type { Finished } from '../login.ts'
 import type { Provider } from '../provider.ts'
+import { metricOfAll } from '../replica.ts'
 import type { Run } from '../run.ts'
 import type { Client, Stage, StageOptions } from '../stage.ts'
 
@@ -34,7 +35,7 @@ export const configurationReloaded = faultOf<Variant>('F15', {
     broken_files: { strike: broken, stage: { spare: true, mounted: true } }
   },
   async run (stage: Stage, name, { strike }, terms: Terms): Promise<Result> {
-    const reloads = async (outcome: string) => sum(await Promise.all(stage.replicas.map(replica => replica.metric('passerelle_configuration_reloads_total', new RegExp(`outcome="${outcome}"`)))))
+    const reloads = (outcome: string) => metricOfAll(stage.replicas, 'passerelle_configuration_reloads_total', new RegExp(`outcome="${outcome}"`))
     const [takenBefore, refusedBefore] = [await reloads('taken'), await reloads('invalid|start_needed')]
     const course = await underLoad(stage, terms, run => strike(run, stage, terms))
     const { figures, criteria, passing, isClosed = () => false } = course.marks
@@ -57,7 +58,6 @@ export const configurationReloaded = faultOf<Variant>('F15', {
   }
 })
 
-const sum = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0)
 const holds = (what: string, passed: boolean): Criterion => ({ what, measured: passed ? 'yes' : 'no', passed })
 const some = (what: string, count: number): Criterion => ({ what: `${what}: some`, measured: String(count), passed: count > 0 })
 

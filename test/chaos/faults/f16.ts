@@ -5,7 +5,7 @@ import { resultOf, touchable, underLoad } from '../course.ts'
 import { logInBeside, type Visit } from '../driver.ts'
 import { faultOf, none, within, type Result, type Terms } from '../fault.ts'
 import { backToNormal, failedAmong, inSeconds, isThroughBalancer, isUnanswered, since } from '../figures.ts'
-import type { Call } from '../history.ts'
+import { toldMs, type Call } from '../history.ts'
 import { untilWell } from '../redis.ts'
 import type { Site } from '../sites.ts'
 import type { Stage, StageOptions } from '../stage.ts'
@@ -15,8 +15,6 @@ const lostSeconds = 2
 /** how soon the balancer sends nothing more to a lost site, and how soon after the return all is as usual */
 const outWithin = 10
 const normalWithin = 10
-/** what a replica redeemed alone it tells Redis within so long */
-const toldMs = 3000
 /** services keep codes for so long, so that some logins are between code and userinfo when the site goes */
 const keptMs = 500
 /** citizens who have a session at the site that is lost */

@@ -4,7 +4,7 @@ import { resultOf, touchable, underLoad } from '../course.ts'
 import { logInBeside, type Visit } from '../driver.ts'
 import { faultOf, none, within, type Result, type Terms } from '../fault.ts'
 import { backToNormal, failedAmong, inSeconds, isThroughBalancer, since } from '../figures.ts'
-import type { Call } from '../history.ts'
+import { toldMs, type Call } from '../history.ts'
 import type { Run } from '../run.ts'
 import type { Link } from '../sites.ts'
 import { nodeTimeoutMs, type Stage, type StageOptions } from '../stage.ts'
@@ -14,8 +14,6 @@ const deadlineMs = nodeTimeoutMs + 4000
 const besideMs = 500
 /** how soon after the mending all is as usual */
 const normalWithin = 10
-/** what a replica redeemed alone it tells Redis within so long */
-const toldMs = 3000
 
 interface Variant { part (link: Link): void, stage: StageOptions }
 

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { resultOf, underLoad } from '../course.ts'
 import { faultOf, none, within, type Result, type Terms } from '../fault.ts'
 import { backToNormal, inSeconds } from '../figures.ts'
+import { toldMs } from '../history.ts'
 import { residentBytes } from '../onlookers.ts'
 import { fared, shedBy, shedSince } from '../overload.ts'
 import { ratedLoad } from '../rated.ts'
@@ -19,8 +20,6 @@ const normalWithin = 60
 const quietMs = 5000
 /** of the fault's length, in which nothing works */
 const awayShare = 1 / 3
-/** what a replica redeemed alone it tells Redis within so long */
-const toldMs = 3000
 const oneIn = 20
 
 /** F19: everybody comes at once when an outage is over. */

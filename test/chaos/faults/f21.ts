@@ -3,6 +3,7 @@ import { resultOf, touchable, underLoad } from '../course.ts'
 import { faultOf, none, type Criterion, type Result, type Terms } from '../fault.ts'
 import { countOutcomes, failedAmong } from '../figures.ts'
 import type { Attempt } from '../history.ts'
+import { metricOfAll } from '../replica.ts'
 import type { Stage } from '../stage.ts'
 
 /** Whose clock is off by how much; `refused` is the failure by which too much is told. */
@@ -27,7 +28,7 @@ export const clockOff = faultOf<Variant>('F21', {
   async run (stage: Stage, name, { whose, seconds, refused }, terms: Terms): Promise<Result> {
     const { replicas, providers } = stage
     const sick = whose === 'replica' ? replicas[0]! : providers[0]!
-    const failures = () => sum(replicas.map(replica => replica.metric('passerelle_failures_total', new RegExp(`failure="${refused}"`))))
+    const failures = () => metricOfAll(replicas, 'passerelle_failures_total', new RegExp(`failure="${refused}"`))
     const before = await failures()
     const course = await underLoad(stage, terms, async () => {
       sick.shiftClock(seconds)
@@ -63,5 +64,4 @@ export const clockOff = faultOf<Variant>('F21', {
   }
 })
 
-const sum = async (values: Array<Promise<number>>) => (await Promise.all(values)).reduce((sum, value) => sum + value, 0)
 const furthest = async (values: Array<Promise<number>>) => (await Promise.all(values)).reduce((most, value) => Math.abs(value) > Math.abs(most) ? value : most, 0)

@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { resultOf, touchable, underLoad } from '../course.ts'
 import { faultOf, none, type Result, type Terms } from '../fault.ts'
 import { failedAmong } from '../figures.ts'
-import type { Replica } from '../replica.ts'
+import { metricOfAll, type Replica } from '../replica.ts'
 import type { Stage } from '../stage.ts'
 
 /** What hinders one replica to tell what it does: before it serves, or in the middle; answers what ends it, and how many lines were given up by that. */
@@ -32,7 +32,7 @@ export const nobodyReads = faultOf<Variant>('F22', {
   async run (stage: Stage, name, { before, amid }, terms: Terms): Promise<Result> {
     const { replicas, replicas: [silent] } = stage
     const restore = await before?.(silent!)
-    const lostLines = async () => (await Promise.all(replicas.map(replica => replica.metric('passerelle_log_lines_lost_total')))).reduce((sum, lines) => sum + lines, 0)
+    const lostLines = () => metricOfAll(replicas, 'passerelle_log_lines_lost_total')
     const lostBefore = await lostLines()
     const course = await underLoad(stage, terms, async () => {
       const release = amid?.(silent!)

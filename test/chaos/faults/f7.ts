@@ -2,8 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { redeemedAlone } from '../checker.ts'
 import { resultOf, touchable, underLoad } from '../course.ts'
 import { faultOf, none, within, type Result, type Terms } from '../fault.ts'
-import { backToNormal, failedAmong, since } from '../figures.ts'
-import type { Attempt } from '../history.ts'
+import { backToNormal, failedAmong, isToldToComeAgain, since } from '../figures.ts'
+import { toldMs, type Attempt } from '../history.ts'
 import type { RedisCluster } from '../../support/redis.ts'
 import { connectionsMade, untilWell } from '../redis.ts'
 import type { Stage } from '../stage.ts'
@@ -12,10 +12,6 @@ import type { Stage } from '../stage.ts'
 const normalWithin = 5
 /** at most so many seconds of arrivals are lost between code and userinfo */
 const lostSeconds = 2
-/** what a replica redeemed alone it tells Redis within so long: until then another may redeem it, too */
-const toldMs = 3000
-/** what a client is told whose login waits for Redis in vain */
-const toldToComeAgain = /temporarily_unavailable/
 
 /** so long at least the replica that was started meanwhile serves without it */
 const servesMs = 3000
@@ -64,7 +60,7 @@ export const clusterGone = faultOf<Variant>('F7', {
     const allowed = failed.filter(attempt => ofClient('allow')(attempt) && attempt.startedAt >= goneAt)
     const denied = failed.filter(attempt => ofClient('deny')(attempt) && attempt.startedAt >= goneAt)
     const lastAnswers = new Map(history.requests.map(request => [request.n, request]))
-    const [comeAgain = [], otherwise = []] = [true, false].map(isTold => denied.filter(({ n, why = '' }) => isTold === (toldToComeAgain.test(why) && lastAnswers.get(n)?.retryAfter === true)))
+    const [comeAgain = [], otherwise = []] = [true, false].map(isTold => denied.filter(attempt => isTold === (isToldToComeAgain(attempt) && lastAnswers.get(attempt.n)?.retryAfter === true)))
     const servedByNew = history.redemptions.filter(({ status, replica: by, at }) => status === 200 && by === replica.name && at >= startedAt && at < backAt).length
     const alone = redeemedAlone(history).length
     return resultOf(course, {

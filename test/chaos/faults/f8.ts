@@ -1,14 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { resultOf, touchable, underLoad } from '../course.ts'
 import { faultOf, none, type Result, type Terms } from '../fault.ts'
-import { failedAmong, inSeconds, slowMs } from '../figures.ts'
+import { failedAmong, inSeconds, isToldToComeAgain, slowMs } from '../figures.ts'
 import { aPrimary } from '../redis.ts'
 import type { Stage, StageOptions } from '../stage.ts'
 
 interface Variant { /** how long, where that is not as long as asked for */ seconds?: number, /** it is longer than any request waits */ outlasts: boolean, stage: StageOptions }
 
-/** what a client is told whose request waited in vain: to ask again, which by way of the load balancer another replica may hear */
-const toldToComeAgain = /temporarily_unavailable/
 /** more than the deadline of any request */
 const longSeconds = 8
 const severable: StageOptions = { severable: true }
@@ -33,7 +31,7 @@ export const shardOutOfReach = faultOf<Variant>('F8', {
     const slow = requests.filter(({ at, ms, replica, step }) => at + ms >= from && ms > slowMs && replica !== undefined && step !== 'watch')
     const elsewhere = slow.filter(({ replica }) => replica !== cutOff!.name)
     const failed = failedAmong(touchable(course))
-    const told = failed.filter(({ why = '' }) => toldToComeAgain.test(why))
+    const told = failed.filter(isToldToComeAgain)                       // by way of the load balancer another replica may hear it then
     return resultOf(course, {
       fault: 'F8',
       variant: name,
