@@ -1,6 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { loadGauge, type Rank } from '../src/adapters/load-gauge.ts'
+import { loginBudget } from '../src/adapters/login-budget.ts'
+import { waitingLine } from '../src/adapters/waiting-line.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -10,8 +12,7 @@ declare module 'fastify' {
 }
 
 /**
- * The rank of each endpoint, by the first part of its path under the base; what is not here is nowhere, and goes before all others. Metadata and keys cost little, and without them a client cannot
- * take the login that has just been made for it.
+ * The rank of each endpoint, by the first part of its path under the base; what is not here is nowhere, and goes before all others.
  */
 const rankOf: Readonly<Record<string, Rank>> = {
   authorize: 'beginning',
@@ -26,10 +27,10 @@ const rankOf: Readonly<Record<string, Rank>> = {
   introspection: 'ending',
   revocation: 'ending',
   session: 'ending',
-  assets: 'ending',
-  jwks: 'ending',
-  'provider-keys': 'ending',
-  '.well-known': 'ending'
+  assets: 'published',
+  jwks: 'published',
+  'provider-keys': 'published',
+  '.well-known': 'published'
 }
 
 /** Without anybody sent away for so long it is over. */
@@ -42,7 +43,9 @@ const ofLogins = new Set(['choose', 'login', 'callback', 'consent', 'leave'])
 export default fp(async app => {
   const { base, settings: { load } } = app.configuration
   const gauge = loadGauge({ delayMs: load.delay_ms, inFlight: load.requests_in_flight })
-  const figures = app.watchLoad({ inFlight: () => gauge.inFlight, delaySeconds: () => gauge.delaySeconds, pressure: () => gauge.pressure })
+  const budget = loginBudget()
+  const line = waitingLine({ delayMs: load.delay_ms, most: load.requests_in_flight, budget })
+  const figures = app.watchLoad({ loginsPerSecond: () => budget.pace * 1000, waiting: () => line.waiting, inFlight: () => gauge.inFlight, delaySeconds: () => gauge.delaySeconds, pressure: () => gauge.pressure })
 
   function rank (request: FastifyRequest): Rank {
     const { url } = request
@@ -60,12 +63,19 @@ export default fp(async app => {
     return app.client(client_id) === undefined ? 'nowhere' : 'beginning'
   }
 
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     const own = rank(request)
-    if (!gauge.isTooMuchFor(own)) return
-    figures.shed(own)
-    tell()
-    return reply.turnAway('overloaded')
+    const sendAway = () => {
+      figures.shed(own)
+      tell()
+      reply.turnAway('overloaded')
+    }
+    if (gauge.isTooMuchFor(own)) return sendAway()
+    line.join(own, isLetIn => {
+      if (request.raw.socket.destroyed) reply.hijack()
+      else if (isLetIn) done()
+      else sendAway()
+    })
   })
 
   // a body that comes slowly, and an answer that is read slowly, keep nobody else from anything: they do not count

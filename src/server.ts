@@ -15,8 +15,6 @@ const { PASSERELLE_CONFIG, PASSERELLE_SITE } = process.env
 
 /** Milliseconds within which a second SIGINT is the first once more: npm passes on what the terminal has sent already. */
 const sameMs = 500
-/** Connections that wait in the kernel, within its own limit: we take one each turn of the event loop, and whoever finds no place to wait tries again a second later. */
-const waiting = 4096
 /** Milliseconds that the last lines of the log may take. */
 const lastLinesMs = 1000
 
@@ -54,7 +52,7 @@ async function start () {
   if (redis.length === 0) app.log.warn('records are kept in this process only: neither redis.urls nor PASSERELLE_REDIS is set')
   else if (!await inTime(2000, app.lookForRecalls(), () => new Error('late')).catch(() => false)) app.log.warn('started while the store is away')
   if (leaving !== undefined) return                                     // told to end while it waited
-  await app.listen({ host: listen.host, port: listen.port, backlog: waiting })
+  await app.letIn({ host: listen.host, port: listen.port })
   app.log.info({ issuer, configuration: configuration.hash, clients: configuration.clients.size, identityProviders: configuration.identityProviders.size }, 'serving')
 }
 

@@ -186,6 +186,16 @@ t.test('a process', async t => {
     t.notMatch(text(), /"stack"/)
   })
 
+  t.test('that is started a second time by mistake leaves the first one its address', async t => {
+    const { child, ended } = await serving(t, place, { wait_seconds: 0 })
+    const second = run(t, server, { env: { PASSERELLE_CONFIG: place.directory } })
+    t.equal(await second.ended, 1)
+    t.match(second.text(), / is taken: /)
+    t.equal(await jwks(place), 200)
+    child.kill('SIGTERM')
+    t.equal(await ended, 0)
+  })
+
   t.test('whose log has lost its reader serves on and counts each line', async t => {
     const { child, ended } = await serving(t, place, { wait_seconds: 0 })
     child.stdout!.destroy()

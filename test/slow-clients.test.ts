@@ -92,7 +92,7 @@ t.test('whoever goes in the middle of a request leaves no stack in the log', { b
   t.notMatch(log.join(''), /"stack"|"level":50/)
 })
 
-t.test('of more connections than we hold the last are closed at once, and counted', { buffered: true }, async t => {
+t.test('of more connections than we hold the last are closed, and counted', { buffered: true }, async t => {
   const { app, port } = await listening(t)
   app.server.maxConnections = 2
   const held = [connect(port, '127.0.0.1'), connect(port, '127.0.0.1')]
@@ -102,6 +102,41 @@ t.test('of more connections than we hold the last are closed at once, and counte
   const { body } = await app.operations.inject('/metrics')
   t.match(body, /^passerelle_connections_refused_total 1$/m)
   t.match(body, /^passerelle_connections_open 2$/m)
+})
+
+t.test('of many who connect at once several are let in at a turn of the event loop; each of them is answered, and waited for at the end', { buffered: true }, async t => {
+  const { app } = await testApp(t)
+  await app.letIn({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const crowd = Array.from({ length: 64 }, () => connect(port, '127.0.0.1'))
+  t.teardown(() => crowd.forEach(socket => socket.destroy()))
+  await Promise.all(crowd.map(socket => once(socket, 'connect')))
+  let turns = 0
+  for (; app.underWay().connections < crowd.length; turns++) await new Promise(setImmediate)
+  t.ok(process.platform !== 'linux' || turns < crowd.length / 2, `${turns} turns for ${crowd.length}`)
+  const heard = crowd.map(() => '')
+  crowd.forEach((socket, i) => socket.on('data', chunk => { heard[i] += String(chunk) }).write(`GET ${base}/jwks HTTP/1.1\r\nHost: passerelle.example\r\n\r\n`))
+  while (heard.some(text => !text.includes('"keys"'))) await pause(5)
+  const ends = crowd.map(socket => once(socket, 'close'))
+  await app.close()
+  await Promise.all(ends)
+  while (app.underWay().connections > 0) await pause(5)
+  await t.rejects(once(connect(port, '127.0.0.1'), 'connect'), { code: 'ECONNREFUSED' })
+})
+
+t.test('of more connections than we hold, at all its doors together, the last are closed at once, and counted', { buffered: true }, async t => {
+  const { app } = await testApp(t)
+  const most = 64
+  await app.letIn({ host: '127.0.0.1', port: 0, most })
+  const { port } = app.server.address() as AddressInfo
+  let refused = 0
+  const crowd = Array.from({ length: 4 * most }, () => connect(port, '127.0.0.1').on('error', () => {}).on('close', () => { refused++ }))
+  t.teardown(() => crowd.forEach(socket => socket.destroy()))
+  while (app.underWay().connections + refused < crowd.length) await pause(5)
+  const held = app.underWay().connections
+  t.ok(held > most / 2 && held <= most, `${held} are held`)
+  const { body } = await app.operations.inject('/metrics')
+  t.match(body, new RegExp(`^passerelle_connections_refused_total ${crowd.length - held}$`, 'm'), 'and counted')
 })
 
 t.test('at the operations port a scrape that hangs is cut, probes are answered meanwhile, and the end waits for nobody', { buffered: true }, async t => {

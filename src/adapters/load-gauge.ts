@@ -7,8 +7,8 @@ export interface LoadLimits {
   inFlight: number
 }
 
-/** Who is sent away, in this order: who asks for nothing that there is, who only begins, who is on the way, and those whose login comes to its end. */
-export const ranks = ['nowhere', 'beginning', 'under_way', 'ending'] as const
+/** Who waits for whom: who asks for nothing that there is, what is published, who only begins, who is on the way, and those whose login comes to its end. */
+export const ranks = ['nowhere', 'published', 'beginning', 'under_way', 'ending'] as const
 export type Rank = typeof ranks[number]
 
 const tickMs = 10
@@ -17,44 +17,28 @@ const memoryMs = 1000
 /** of a pause, however long it was, no more than this is looked at: a process that was stopped for a while is not overloaded */
 const longestPassedMs = 250
 const mostTimesTheLimit = 10
-/** requests that came since the timer ran: fewer are no crowd, and a loop that is late with them was kept from running */
-const crowd = 16
 /** how much of one rank more is sent away for each second of too much, and less for each second of enough */
 const rise = 1
 const fall = 0.5
-/** the part of the delay's limit that a queue takes which does not go away: so long, and so many turns of the loop, of which one may be a pause */
-const queueShare = 1 / 4
-const queueMs = 100
-const queueTurns = 3
-/** how long one is looked out for after it was there */
-const alertMs = 2000
-/** Where the loop had nothing to do for this part of the time, no queue is left over: what made it late was a pause, or others who had the core. */
+/** Where the loop had nothing to do for this part of the time, nothing waits for it: what made it late was a pause, or others who had the core. */
 const restShare = 1 / 10
 
-/** For the pressure, who begins and who asks for nothing are the same. */
-const places: Record<Rank, number> = { nowhere: 0, beginning: 0, under_way: 1, ending: 2 }
+/** Who is sent away first. Metadata and keys cost little, and without them a client cannot take the login that has just been made for it. */
+const places: Record<Rank, number> = { nowhere: 0, beginning: 0, under_way: 1, ending: 2, published: 2 }
 const mostPressure = 3
 
 /**
  * How loaded this process is, by how late its event loop runs a timer and by the requests in flight.
  *
- * Whoever only begins waits for no queue: where the loop was late at each turn for a while, nobody begins while it is, and it is looked at each turn from then on (as CoDel does, RFC 8289).
- * So a crowd that comes from one moment to the next is met before it is inside.
- *
- * Where that is not enough the pressure rises, while the delay is above its limit and the loop is late at this very moment; it falls while the delay is below half of it, and stays in
- * between. Each whole number of it sends one rank away, each fraction as many of the next: so it settles where the load can be borne, instead of going to and fro.
+ * The pressure rises while the delay is above its limit and the loop is late at this very moment; it falls while the delay is below half of it, and stays in between. Each whole number of it
+ * sends one rank away, each fraction as many of the next: so it settles where the load can be borne, instead of going to and fro.
  */
 export function loadGauge ({ delayMs, inFlight: most }: LoadLimits, now = () => performance.now(), idleMs = () => performance.eventLoopUtilization().idle) {
-  const queueLateMs = delayMs * queueShare
   let due = Infinity
   let delay = 0
   let pressure = 0
   let inFlight = 0
-  let sinceTick = 0
   let idleBefore = 0
-  let lateSince = Infinity
-  let lateTurns = 0
-  let alertUntil = -Infinity
   let timer: NodeJS.Timeout | undefined
 
   function tick () {
@@ -68,33 +52,14 @@ export function loadGauge ({ delayMs, inFlight: most }: LoadLimits, now = () => 
     if (delay > delayMs && late > delayMs / 2 && !rested) pressure = Math.min(mostPressure, pressure + rise * passed / 1000)
     else if (delay < delayMs / 2 || rested) pressure = Math.max(0, pressure - fall * passed / 1000)
     delay += (Math.min(late, delayMs * mostTimesTheLimit) - delay) * (1 - Math.exp(-passed / memoryMs))
-    if (late <= queueLateMs || rested) {
-      lateSince = Infinity
-      lateTurns = 0
-    } else {
-      lateSince = Math.min(lateSince, at)
-      lateTurns++
-      if (lateTurns > queueTurns && at - lateSince > queueMs) alertUntil = at + alertMs
-    }
     due = at + tickMs
-    sinceTick = 0
   }
-
-  /** Whether work waits that was there before, now that it is looked at. */
-  function queues (at: number) { return at < alertUntil && (lateTurns > 0 || at - due > queueLateMs) }
 
   return {
     /** Whether a request of this rank is to be sent away. */
     isTooMuchFor (rank: Rank) {
       const place = places[rank]
-      sinceTick++
       if (inFlight >= most * (1 + place / 2)) return true
-      if (place === 0) {
-        const at = now()
-        if (rank === 'nowhere' && at < alertUntil) return true
-        // within one turn of the loop, which may bring thousands at once: nothing is known of them yet by the timer
-        if (queues(at) || (sinceTick > crowd && at - due > delayMs)) return true
-      }
       return pressure > place && Math.random() < pressure - place
     },
     came () { inFlight++ },

@@ -85,6 +85,6 @@ if (rate === 0) for (let i = 0; i < mostConnections; i++) goOn()
 else setInterval(() => { while (asked < (performance.now() - began) * rate / 1000) goOn() }, 1)
 
 process.once('SIGTERM', () => {
-  const figures = [...answers.values()].map(({ path, status, times }): Answered => ({ path, status, count: times.length, p50: percentile(times, 0.5)!, p99: percentile(times, 0.99)!, max: percentile(times, 1)! }))
+  const figures = [...answers.values()].map(({ path, status, times }): Answered => ({ path, status, count: times.length, p50: percentile(times, 0.5)!, p95: percentile(times, 0.95)!, p99: percentile(times, 0.99)!, max: percentile(times, 1)! }))
   process.stdout.write(`${JSON.stringify({ unanswered, answers: figures })}\n`, () => process.exit())
 })

