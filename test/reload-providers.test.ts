@@ -29,7 +29,7 @@ async function start (t: Test) {
   const directory = temporaryDirectory(t)
   for (const folder of ['clients', 'identity-providers', 'secrets']) mkdirSync(join(directory, folder))
   writeFileSync(join(directory, 'secrets/one'), 'a secret that is long enough')
-  writeFileSync(join(directory, 'passerelle.yaml'), stringify({ issuer, environment: 'development', keys, listen: { host: '127.0.0.1', port: 0 }, operations: { host: '127.0.0.1', port: 0 } }))
+  writeFileSync(join(directory, 'passerelle.yaml'), stringify({ issuer, environment: 'development', keys, listen: { host: '127.0.0.1', port: 0 }, operations: { host: '127.0.0.1', port: 0 }, load: { delay_ms: 5000 } }))
   writeFileSync(join(directory, 'clients/swift.yaml'), stringify({ client_id: 'swift', name: 'swift', redirect_uris: ['https://swift.example/back'], scopes: ['openid', 'profile'], client_secrets: [{ file: 'secrets/one' }], consent: 'skip' }))
   const other = { id: 'other', title: 'Other', issuer: 'http://127.0.0.1:9', client_id: 'passerelle', client_secret: { file: 'secrets/one' }, acr_values: ['eidas1'], breaker: { probe_ms: 0 } }
   const own = { id: idp, title: 'The real one', issuer: provider.issuer, client_id: 'passerelle', client_secret: { file: 'secrets/one' }, acr_values: ['eidas1'], reports_auth_time: false }

@@ -5,7 +5,7 @@ const assumed = { logins: 200, busyMs: 2000 }
 /** Seconds after which experience counts for a third: a machine warms up, a crowd of strangers goes away. */
 const memorySeconds = 30
 /** so much more than was experienced is tried: else what was once little would stay so */
-const hope = 1.25
+const hope = 1.1
 /** The logins of so many milliseconds may begin at once. */
 const burstMs = 250
 /** how often the loop is looked at, in milliseconds */

@@ -29,7 +29,7 @@ const mostOfNowhereAway = 8
 /** what is published is let in beside the others, too: it costs little, and clients need it for the logins that end */
 const leastOfPublished = 2
 /** How long each rank waits at most, as many times the delay that is too much: what has been worked for is not given up soon. */
-const patience: Record<Rank, number> = { nowhere: 1.25, published: 50, beginning: 1.25, under_way: 25, ending: 50 }
+const patience: Record<Rank, number> = { nowhere: 1, published: 50, beginning: 1, under_way: 25, ending: 50 }
 /** Who would wait for longer than this part of it is told so at once. */
 const joinable = 1 / 2
 /** what the pace is where nobody has waited for a while */

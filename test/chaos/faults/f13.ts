@@ -64,9 +64,11 @@ const asked = ({ history }: Course<unknown>) => history.requests.filter(({ step 
 const apart = 5
 /** a key is removed so long after its retirement: whatever it signed has been looked at */
 const retiredFor = 8
+/** seconds in which a key comes into force, is followed by another, and is retired for so long */
+const leastSeconds = 2 * lead
 
 async function rotated (run: Run, stage: Stage, seconds: number): Promise<Marks> {
-  const { used, early } = await rotateKeys(run, stage, { seconds, every: lead / 2, apart })
+  const { used, early } = await rotateKeys(run, stage, { seconds: Math.max(seconds, leastSeconds), every: lead / 2, apart })
   await pause(1000)
   const removed = await removeRetired(run, stage, retiredFor)
   await pause(2000)
