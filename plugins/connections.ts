@@ -96,19 +96,21 @@ export default fp(async app => {
     const wasAnnounced = isEnding
     app.announceEnd()
     if (!server.listening) return
-    const sideDoorsEnded = sideDoors.map(door => once(door, 'close'))
-    if (wasAnnounced) await letInNobody()
-    else for (const door of sideDoors) door.close()
+    const ended = sideDoors.map(door => once(door, 'close'))
+    if (wasAnnounced) {
+      ended.push(once(server, 'close'))
+      await letInNobody()
+    } else for (const door of sideDoors) door.close()
     const closedAt = performance.now()
     // Node.js enforces no limit of time on a server that closes
     const cutting = setInterval(() => {
       const inTime = performance.now() - closedAt < publicPatience.requestTimeout
       if (![...requests].some(({ complete }) => complete || inTime)) for (const socket of connections) socket.destroy()
     }, cutMs).unref()
-    server.once('close', () => clearInterval(cutting))
-    // for who came by the main one Fastify itself waits
     server.closeIdleConnections()
-    await Promise.all(sideDoorsEnded)
+    await Promise.all(ended)
+    if (!server.listening) clearInterval(cutting)
+    else server.once('close', () => clearInterval(cutting))             // Fastify closes it next
   })
 
   /** Listens no more, and only that: the `close` of an HTTP server would at once close connections whose question is on its way. */

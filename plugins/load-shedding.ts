@@ -11,9 +11,7 @@ declare module 'fastify' {
   }
 }
 
-/**
- * The rank of each endpoint, by the first part of its path under the base; what is not here is nowhere, and goes before all others.
- */
+/** The rank of each endpoint, by the first part of its path under the base. */
 const rankOf: Readonly<Record<string, Rank>> = {
   authorize: 'beginning',
   par: 'beginning',
@@ -36,6 +34,8 @@ const rankOf: Readonly<Record<string, Rank>> = {
 /** Without anybody sent away for so long it is over. */
 const quietMs = 2000
 
+/** What a login is made of; with the others the loop is busy, too. */
+const partsOfLogins = new Set(['authorize', 'par', 'choose', 'login', 'callback', 'consent', 'leave', 'token', 'userinfo'])
 /** What only a browser with a login has to do with: without its cookie nothing is lost. */
 const ofLogins = new Set(['choose', 'login', 'callback', 'consent', 'leave'])
 
@@ -47,11 +47,11 @@ export default fp(async app => {
   const line = waitingLine({ delayMs: load.delay_ms, most: load.requests_in_flight, budget })
   const figures = app.watchLoad({ loginsPerSecond: () => budget.pace * 1000, waiting: () => line.waiting, inFlight: () => gauge.inFlight, delaySeconds: () => gauge.delaySeconds, pressure: () => gauge.pressure })
 
-  function rank (request: FastifyRequest): Rank {
-    const { url } = request
-    if (!url.startsWith(`${base}/`)) return 'nowhere'
-    const [, name = ''] = /^([\w.-]*)/.exec(url.slice(base.length + 1)) ?? []
-    if (ofLogins.has(name)) return request.bringsLogin() ? rankOf[name]! : 'beginning'
+  const nameOf = ({ url }: FastifyRequest) => /^[\w.-]*/.exec(url.slice(base.length + 1))![0]
+
+  function rank (request: FastifyRequest, name: string): Rank {
+    if (request.is404) return 'nowhere'
+    if (ofLogins.has(name)) return request.bringsLogin() ? rankOf[name]! : 'nowhere'
     if (name === 'authorize') return rankOfAuthorize(request)
     return Object.hasOwn(rankOf, name) ? rankOf[name]! : 'nowhere'
   }
@@ -59,12 +59,14 @@ export default fp(async app => {
   /** One that was begun comes by GET without a client; one that is posted names it in its body, which nobody has read yet. */
   function rankOfAuthorize (request: FastifyRequest): Rank {
     const { client_id } = request.query as Record<string, unknown>
-    if (client_id === undefined) return request.bringsLogin() ? 'under_way' : 'beginning'
-    return app.client(client_id) === undefined ? 'nowhere' : 'beginning'
+    if (client_id !== undefined) return app.client(client_id) === undefined ? 'nowhere' : 'beginning'
+    if (request.bringsLogin()) return 'under_way'
+    return request.method === 'POST' ? 'beginning' : 'nowhere'
   }
 
   app.addHook('onRequest', (request, reply, done) => {
-    const own = rank(request)
+    const name = nameOf(request)
+    const own = rank(request, name)
     const sendAway = () => {
       figures.shed(own)
       tell()
@@ -72,11 +74,19 @@ export default fp(async app => {
     }
     if (gauge.isTooMuchFor(own)) return sendAway()
     line.join(own, isLetIn => {
-      if (request.raw.socket.destroyed) reply.hijack()
-      else if (isLetIn) done()
-      else sendAway()
+      if (request.raw.socket.destroyed) {
+        reply.hijack()
+        return false
+      }
+      budget.work(!isLetIn ? 'refusal' : partsOfLogins.has(name) ? 'login' : 'other')
+      if (isLetIn) done()
+      else try { sendAway() } catch (error) { done(error as Error) }        // the others of this turn have their answers to get
+      return name !== 'par'                                               // the login that was pushed begins when its citizen comes
     })
   })
+
+  // tokens were given: a login has come to its end
+  app.addHook('onResponse', async (request, { statusCode }) => { if (statusCode === 200 && nameOf(request) === 'token') budget.end() })
 
   // a body that comes slowly, and an answer that is read slowly, keep nobody else from anything: they do not count
   app.decorateRequest('inFlight', false)

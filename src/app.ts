@@ -79,6 +79,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
     ...(tls === undefined ? { http: head } : { https: { ...secured(tls), ...head, handshakeTimeout } as never }),
     ...patience,
     clientErrorHandler: cut,
+    pluginTimeout: 0,                                                  // of our end, too: who is here then is waited for, and drain.finish_seconds says how long
     return503OnClosing: false,                                         // who is here while we close is served
     logger: ports.log === false ? false : { level: 'info', ...loggable, ...(ports.log === undefined ? {} : { stream: ports.log }) },
     logController: new LogController({ disableRequestLogging: true }),   // one line a request: plugins/events.ts

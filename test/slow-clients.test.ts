@@ -124,6 +124,30 @@ t.test('of many who connect at once several are let in at a turn of the event lo
   await t.rejects(once(connect(port, '127.0.0.1'), 'connect'), { code: 'ECONNREFUSED' })
 })
 
+t.test('at the end whoever is being answered is waited for, by whichever door, and for longer than a plugin may take', { buffered: true }, async t => {
+  const { app } = await testApp(t)
+  await app.letIn({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const body = 'grant_type=authorization_code&code=none'
+  const sockets = Array.from({ length: 16 }, () => connect(port, '127.0.0.1'))
+  t.teardown(() => sockets.forEach(socket => socket.destroy()))
+  for (const socket of sockets) socket.write(`POST ${base}/token HTTP/1.1\r\nHost: passerelle.example\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: ${body.length}\r\n\r\n${body.slice(0, 9)}`)
+  while (app.underWay().requests < sockets.length) await pause(5)
+  const heard = sockets.map(() => '')
+  sockets.forEach((socket, i) => socket.on('data', chunk => { heard[i] += String(chunk) }))
+  let isStoreClosed = false
+  app.store.close = async () => { isStoreClosed = true }
+  const closed = app.close()
+  await pause(11_000)                                                    // avvio would give up after ten
+  t.notOk(isStoreClosed)
+  const ends = sockets.map(socket => once(socket, 'close'))
+  for (const socket of sockets) socket.write(body.slice(9))
+  await t.resolves(closed)
+  await Promise.all(ends)
+  t.ok(heard.every(text => /^HTTP\/1\.1 401 [^]*invalid_client/.test(text)), 'all of them are answered')
+  t.ok(isStoreClosed)
+})
+
 t.test('of more connections than we hold, at all its doors together, the last are closed at once, and counted', { buffered: true }, async t => {
   const { app } = await testApp(t)
   const most = 64

@@ -11,8 +11,8 @@ export interface LineOptions {
   budget: LoginBudget
 }
 
-/** What becomes of who waits: let in, or told to come again. */
-export type Enter = (isLetIn: boolean) => void
+/** What becomes of who waits: let in, or told to come again. Answers whether a login begins with it: somebody was still there. */
+export type Enter = (isLetIn: boolean) => boolean
 
 /** Those of one rank. */
 interface Line {
@@ -30,6 +30,8 @@ const mostOfNowhereAway = 8
 const leastOfPublished = 2
 /** How long each rank waits at most, as many times the delay that is too much: what has been worked for is not given up soon. */
 const patience: Record<Rank, number> = { nowhere: 1, published: 50, beginning: 1, under_way: 25, ending: 50 }
+/** but no longer than this, in milliseconds: balancers have a patience of their own */
+const longestMs = 10_000
 /** Who would wait for longer than this part of it is told so at once. */
 const joinable = 1 / 2
 /** what the pace is where nobody has waited for a while */
@@ -52,12 +54,12 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
   let isTurning = false
   let turnedAt = -Infinity
 
-  /** Lets in whoever comes while there is room and nobody waits; has everybody else wait, if it is worth while. */
+  /** Lets in whoever comes while there is room and nobody waits who goes first; has everybody else wait, if it is worth while. */
   function join (rank: Rank, enter: Enter) {
-    if (waiting === 0 && letIn < mostAtATurn && roomFor(rank) > 0) {
-      count(rank, 1)
-      if (letIn === mostAtATurn) turnBy(nextTurn)
-      return enter(true)
+    if (letIn < mostAtATurn && isNext(rank) && roomFor(rank) > 0) {
+      letIn++
+      turnBy(nextTurn)
+      return welcome(rank, enter)
     }
     const at = now()
     if (waiting === 0) {
@@ -65,7 +67,10 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
       turnedAt = at
     }
     const { waiting: own } = lines[rank]
-    if (own.length >= mostWaiting(rank)) return enter(false)
+    if (own.length >= mostWaiting(rank)) {
+      enter(false)
+      return
+    }
     waiting++
     own.push({ since: at, enter })
     turnBy(nextTurn)
@@ -76,18 +81,19 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
     return rank === 'beginning' && room > 0 ? Math.min(room, budget.left()) : room
   }
 
-  function count (rank: Rank, newcomers: number) {
-    letIn += newcomers
-    if (rank === 'beginning') budget.begin(newcomers)
-  }
+  const isNext = (rank: Rank) => waiting === 0 || bestFirst.slice(0, bestFirst.indexOf(rank) + 1).every(better => lines[better].waiting.length === 0)
+
+  function welcome (rank: Rank, enter: Enter) { if (enter(true) && rank === 'beginning') budget.begin() }
 
   /** As many as will be let in soon. Those who ask for nothing wait all the same: whoever sends them has so many fewer to send. */
   function mostWaiting (rank: Rank) {
     if (rank === 'nowhere') return most
-    const withinMs = delayMs * patience[rank] * joinable
+    const withinMs = patienceMs(rank) * joinable
     const room = lines[rank].pace * withinMs
     return 1 + Math.min(most, Math.floor(rank === 'beginning' ? Math.min(room, budget.left() + budget.pace * withinMs) : room))
   }
+
+  const patienceMs = (rank: Rank) => Math.min(longestMs, delayMs * patience[rank])
 
   function turnBy (schedule: typeof nextTurn) {
     if (isTurning) return
@@ -107,12 +113,12 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
       const room = roomFor(rank)
       learn(line, room / passed, passed)
       const first = line.waiting.splice(0, rank === 'nowhere' ? Math.min(room, mostOfNowhere) : room)
-      count(rank, first.length)
-      const inTime = line.waiting.findIndex(({ since }) => at - since < delayMs * patience[rank])
+      letIn += first.length
+      const inTime = line.waiting.findIndex(({ since }) => at - since < patienceMs(rank))
       const late = inTime < 0 ? line.waiting.length : inTime
       const away = line.waiting.splice(0, rank === 'nowhere' ? Math.min(late, mostOfNowhereAway) : late)
       if (rank === 'beginning') away.push(...line.waiting.splice(mostWaiting(rank)))
-      return [...first.map(({ enter }) => () => enter(true)), ...away.map(({ enter }) => () => enter(false))]
+      return [...first.map(({ enter }) => () => welcome(rank, enter)), ...away.map(({ enter }) => () => { enter(false) })]
     })
     waiting -= answers.length
     turnBy(letIn < mostAtATurn ? soon : nextTurn)                        // with room left nobody waits for a turn, but for time

@@ -1,87 +1,135 @@
 import t from 'tap'
 import { loginBudget } from '../../src/adapters/login-budget.ts'
 
-// By a clock of its own, and a loop that is busy for as long as is said.
+// By a clock of its own, and a loop that is busy for as long as is said. Who comes back from a provider goes before who begins, as in the line.
 
 const stepMs = 10
-const secondMs = 1000
 
-function budgetOf () {
-  let [at, busy, work] = [0, 0, 0]
+interface Machine {
+  /** what it costs to begin a login, and to bring it to its end, in milliseconds */
+  beginMs?: number
+  endMs?: number
+  /** milliseconds at the identity provider, and the part of them that comes back */
+  staysMs?: number
+  comesBack?: number
+  /** the part of the loop that other requests take */
+  others?: number
+}
+
+function budgetOf ({ beginMs = 2, endMs = 8, staysMs = 0, comesBack = 1, others: usual = 0 }: Machine = {}) {
+  let [at, busy, behindMs] = [0, 0, 0]
   const budget = loginBudget(() => at, () => busy)
+  const coming: Array<{ at: number, count: number }> = []
   return {
     budget,
-    /** Seconds in which so many want to begin in a second; each costs so long, and so much of the loop is taken by others. As many as began in the last of them. */
-    pass (seconds: number, { wanted, costMs, others = 0 }: { wanted: number, costMs: number, others?: number }) {
-      let [due, begun] = [0, 0]
-      for (let n = 0; n < seconds * secondMs / stepMs; n++) {
-        if (n % (secondMs / stepMs) === 0) begun = 0
+    /** Seconds in which so many want to begin in a second; how many did, in the second half of them, and by how much those who come back have to wait at most. */
+    pass (seconds: number, wanted: number, { others = usual } = {}) {
+      let [due, begun, worst] = [0, 0, 0]
+      for (let n = 0; n < seconds * 1000 / stepMs; n++) {
+        if (n === seconds / 2 * 1000 / stepMs) begun = 0
         at += stepMs
-        due += wanted * stepMs / secondMs
-        const count = work >= stepMs ? 0 : Math.min(Math.floor(due + 1e-6), budget.left())   // who is on the way goes first
-        due -= Math.floor(due + 1e-6)
-        budget.begin(count)
+        while (coming[0] !== undefined && coming[0].at <= at) {
+          const { count } = coming.shift()!
+          behindMs += count * endMs
+          for (let i = 0; i < count * 5; i++) budget.work('login')
+          for (let i = 0; i < count; i++) budget.end()
+        }
+        behindMs += others * stepMs
+        for (let i = 0; i < others * stepMs; i++) budget.work('other')
+        worst = Math.max(worst, behindMs)
+        due += wanted * stepMs / 1000
+        const whole = Math.floor(due + 1e-6)
+        due -= whole
+        const count = behindMs >= stepMs ? 0 : Math.min(whole, budget.left())
+        for (let i = 0; i < count; i++) {
+          budget.begin()
+          budget.work('login')
+        }
+        behindMs += count * beginMs
         begun += count
-        work += count * costMs + others * stepMs
-        busy += Math.min(stepMs, work)
-        work = Math.max(0, work - stepMs)
+        if (count > 0) coming.push({ at: at + staysMs, count: count * comesBack })
+        busy += Math.min(stepMs, behindMs)
+        behindMs = Math.max(0, behindMs - stepMs)
       }
-      return begun
+      return { begun: Math.round(begun / (seconds / 2)), worst }
+    },
+    /** Nobody asks for so long, in which the loop is busy for this part. */
+    sleep (seconds: number, busyShare: number) {
+      at += seconds * 1000
+      busy += seconds * 1000 * busyShare
     }
   }
 }
 
-t.test('before anything is known a hundred in a second and a tenth more begin, and of these a quarter of a second\'s at once', async t => {
-  const { budget, pass } = budgetOf()
-  t.equal(budget.left(), 27)
-  budget.begin(27)
+t.test('before anything is known a hundred in a second and a quarter more begin, and of these half a second\'s at once', async t => {
+  const { budget, pass } = budgetOf({ beginMs: 0.1 })
+  t.equal(budget.left(), 62)
+  for (let n = 0; n < 62; n++) budget.begin()
   t.equal(budget.left(), 0)
-  const begun = pass(1, { wanted: 1000, costMs: 8 })
-  t.ok(begun > 105 && begun < 130, String(begun))
+  const { begun } = pass(1, 1000)
+  t.ok(begun > 90 && begun < 150, String(begun))
 })
 
 t.test('however many come, as many begin as a slow machine can bring to their end', async t => {
-  const { pass } = budgetOf()
-  const begun = pass(120, { wanted: 1000, costMs: 25 })
+  const { begun } = budgetOf({ beginMs: 5, endMs: 20 }).pass(120, 1000)
   t.ok(begun >= 38 && begun <= 42, String(begun))
 })
 
 t.test('a fast machine lets in more and more, until it is busy', async t => {
-  const { pass } = budgetOf()
-  t.ok(pass(1, { wanted: 400, costMs: 2 }) < 200)
-  t.equal(pass(60, { wanted: 400, costMs: 2 }), 400)
+  const { pass } = budgetOf({ beginMs: 0.5, endMs: 1.5 })
+  t.ok(pass(1, 400).begun < 250)
+  const { begun } = pass(120, 400)
+  t.ok(begun > 390, String(begun))
 })
 
-t.test('what it can bear nobody waits for', async t => {
-  const { pass } = budgetOf()
-  for (const wanted of [1, 20, 90]) t.equal(pass(60, { wanted, costMs: 5, others: 0.2 }), wanted)
+t.test('what it can bear nobody waits for, whatever else it does', async t => {
+  for (const others of [0, 0.2, 0.7]) {
+    for (const wanted of [1, 20, 90]) {
+      const { budget, pass } = budgetOf({ beginMs: 0.5, endMs: 2, others })
+      t.equal(pass(60, wanted).begun, wanted, `${wanted} a second, others take ${others}`)
+      t.ok(budget.left() >= 20, 'and many more may come at once')
+    }
+  }
 })
 
-t.test('a crowd that only begins, and goes on later, is let in little faster than one that goes on at once', async t => {
-  const { pass } = budgetOf()
-  pass(120, { wanted: 50, costMs: 10 })
-  const begun = pass(10, { wanted: 1000, costMs: 3 })
-  t.ok(begun < 2 * 100, `${begun} of 1000, where 100 can be brought to their end`)
+t.test('a crowd does not meet itself when it comes back, however long it stays at its providers', async t => {
+  for (const staysMs of [1000, 10_000, 45_000, 90_000]) {
+    for (const before of [0, 300]) {
+      const { pass } = budgetOf({ beginMs: 0.6, endMs: 2.4, staysMs })
+      pass(before, 50)
+      const { worst, begun } = pass(300, 3000)
+      t.ok(worst < 1000, `${staysMs / 1000} s, ${before} s before: ${Math.round(worst)} ms at most`)
+      t.ok(begun > 200, `of 333 that can be brought to their end ${begun} begin`)
+    }
+  }
 })
 
-t.test('a flood beside them does not take their place for good: as many as began may begin, and when it is over more', async t => {
-  const { pass } = budgetOf()
-  pass(60, { wanted: 50, costMs: 5 })
-  t.equal(pass(300, { wanted: 50, costMs: 5, others: 0.75 }), 50)
-  t.equal(pass(2, { wanted: 60, costMs: 5 }), 60)
-  t.equal(pass(60, { wanted: 150, costMs: 5 }), 150)
+t.test('where half of those who begin never come back, more begin', async t => {
+  const { pass } = budgetOf({ beginMs: 2, endMs: 8, comesBack: 0.5, staysMs: 5000 })
+  pass(600, 30)
+  const { begun, worst } = pass(300, 1000)
+  t.ok(begun > 120 && worst < 1000, `${begun} of 166 that can be borne, ${Math.round(worst)} ms at most`)
 })
 
-t.test('after a night without anybody it is as at first', async t => {
-  const { budget, pass } = budgetOf()
-  pass(60, { wanted: 10, costMs: 100 })
-  t.ok(budget.pace < 0.1)
-  pass(3600, { wanted: 0, costMs: 0, others: 0.001 })
-  t.equal(budget.left(), 27)
+t.test('a flood of what is no login does not take the place of logins for good', async t => {
+  const { pass } = budgetOf({ beginMs: 1, endMs: 4 })
+  pass(60, 50)
+  t.equal(pass(300, 50, { others: 0.7 }).begun, 50)
+  t.equal(pass(2, 60).begun, 60)
+  t.equal(pass(60, 150).begun, 150)
 })
 
-t.test('where a loop has been busy for long with other things, somebody may begin all the same', async t => {
-  const { budget, pass } = budgetOf()
-  pass(3600, { wanted: 0, costMs: 0, others: 1 })
-  t.equal(budget.left(), 1)
+t.test('those who never come to an end earn no more room than others', async t => {
+  const { budget, pass } = budgetOf({ beginMs: 0.3, comesBack: 0 })
+  pass(300, 3000)
+  t.ok(budget.pace * 1000 < 500, `${Math.round(budget.pace * 1000)} a second`)
+})
+
+t.test('after a night, or a long stop, somebody may begin at once', async t => {
+  for (const [seconds, busyShare] of [[3600, 0.02], [8 * 3600, 0.01], [600, 1], [900, 0.1]] as const) {
+    const { budget, pass, sleep } = budgetOf()
+    pass(60, 10)
+    sleep(seconds, busyShare)
+    t.ok(budget.left() > 20, `${budget.left()} after ${seconds} s`)
+  }
 })

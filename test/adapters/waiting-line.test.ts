@@ -6,7 +6,7 @@ import { waitingLine } from '../../src/adapters/waiting-line.ts'
 // By a clock that stands still, and turns of the event loop that come when they are called.
 
 const atATurn = 8
-const unlimited: LoginBudget = { left: () => Infinity, begin () {}, pace: Infinity }
+const unlimited: LoginBudget = { left: () => Infinity, begin () {}, end () {}, work () {}, pace: Infinity }
 
 function lineOf ({ delayMs = 40, most = 1000, budget = unlimited } = {}) {
   let at = 0
@@ -18,7 +18,7 @@ function lineOf ({ delayMs = 40, most = 1000, budget = unlimited } = {}) {
     line,
     scheduled,
     /** So many come. */
-    come (rank: Rank, count = 1) { for (let n = 0; n < count; n++) line.join(rank, isLetIn => seen[isLetIn ? 'in' : 'away'].push(rank)) },
+    come (rank: Rank, count = 1) { for (let n = 0; n < count; n++) line.join(rank, isLetIn => seen[isLetIn ? 'in' : 'away'].push(rank) > 0) },
     /** One turn of the loop after another, each so long. */
     turns (count: number, milliseconds: number) {
       for (let n = 0; n < count; n++) {
@@ -72,9 +72,9 @@ t.test('whose login comes to its end goes before those under way, and they befor
 t.test('who came first is first, and no newcomer passes who waits', async t => {
   const { line, turns } = lineOf()
   const order: string[] = []
-  for (let n = 0; n < atATurn + 9; n++) line.join('ending', () => order.push(String(n)))
+  for (let n = 0; n < atATurn + 9; n++) line.join('ending', () => order.push(String(n)) > 0)
   turns(1, 1)
-  line.join('ending', () => order.push('later'))
+  line.join('ending', () => order.push('later') > 0)
   turns(2, 1)
   t.same(order, [...Array.from({ length: atATurn + 9 }, (_, n) => String(n)), 'later'])
 })
@@ -112,9 +112,9 @@ t.test('of those who ask for nothing few are let in or told so at a turn, howeve
   seen()
   turns(1, 200)
   t.same(seen(), { in: times('nowhere', 2), away: times('nowhere', 8) })
-  come('ending', atATurn)
+  come('ending', atATurn + 6)
   turns(1, 1)
-  t.same(seen(), { in: times('ending', atATurn), away: times('nowhere', 8) })
+  t.same(seen(), { in: times('ending', atATurn + 6), away: times('nowhere', 8) })
 })
 
 t.test('no more than so many of one rank wait', async t => {
@@ -130,14 +130,14 @@ t.test('no more than so many of one rank wait', async t => {
 
 t.test('with nobody else there, no more begin than the budget allows; it is told of each', async t => {
   let left = 3
-  const budget = { left: () => left, begin (count: number) { left -= count }, pace: 0.1 }
+  const budget = { ...unlimited, left: () => left, begin () { left-- }, pace: 0.1 }
   const { come, turns, seen, scheduled } = lineOf({ budget })
   come('beginning', 10)
   t.same(seen(), { in: times('beginning', 3), away: times('beginning', 4) }, 'two and one more will be let in in 20 ms')
   t.equal(left, 0)
   come('ending', 2)
+  t.same(seen(), { in: times('ending', 2), away: [] }, 'who is on the way goes on, and waits for nobody')
   turns(1, 1)
-  t.same(seen(), { in: times('ending', 2), away: [] }, 'who is on the way goes on')
   left = 2
   turns(1, 1)
   t.same(seen(), { in: times('beginning', 2), away: [] })
@@ -148,6 +148,23 @@ t.test('with nobody else there, no more begin than the budget allows; it is told
   left = 1
   turns(1, 1)
   t.same(seen(), { in: ['beginning'], away: [] })
+})
+
+t.test('who has gone while he waited begins no login', async t => {
+  let begun = 0
+  const { line, turns } = lineOf({ budget: { ...unlimited, begin () { begun++ } } })
+  for (let n = 0; n < atATurn + 4; n++) line.join('beginning', () => n % 2 === 0)
+  turns(1, 1)
+  t.equal(begun, (atATurn + 4) / 2)
+})
+
+t.test('however late the loop may be, nobody waits for longer than balancers do', async t => {
+  const { come, turns, seen } = lineOf({ delayMs: 10_000 })
+  come('ending', 1000)
+  turns(1, 9999)
+  t.same(seen().away, [])
+  turns(1, 1)
+  t.equal(seen().away.length, 1000 - 3 * atATurn)
 })
 
 t.test('the time that is waited goes by the delay that is allowed', async t => {
