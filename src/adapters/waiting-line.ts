@@ -14,12 +14,7 @@ export interface LineOptions {
 /** What becomes of who waits: let in, or told to come again. Answers whether a login begins with it: somebody was still there. */
 export type Enter = (isLetIn: boolean) => boolean
 
-/** Those of one rank. */
-interface Line {
-  waiting: Array<{ since: number, enter: Enter }>
-  /** as many of them can be let in in a millisecond */
-  pace: number
-}
+interface Waiting { since: number, enter: Enter }
 
 /** As many are let in at one turn of the event loop, whoever comes: so it stays short, and whoever is sent away knows it soon. */
 const mostAtATurn = 8
@@ -29,15 +24,13 @@ const mostOfNowhereAway = 8
 /** what is published is let in beside the others, too: it costs little, and clients need it for the logins that end */
 const leastOfPublished = 2
 /** How long each rank waits at most, as many times the delay that is too much: what has been worked for is not given up soon. */
-const patience: Record<Rank, number> = { nowhere: 1, published: 50, beginning: 1, under_way: 25, ending: 50 }
+const patience: Record<Rank, number> = { nowhere: 0.75, published: 50, beginning: 0.75, under_way: 25, ending: 50 }
 /** but no longer than this, in milliseconds: balancers have a patience of their own */
 const longestMs = 10_000
-/** Who would wait for longer than this part of it is told so at once. */
-const joinable = 1 / 2
-/** what the pace is where nobody has waited for a while */
+/** as many who begin can be let in in a millisecond, where nobody has waited for a while */
 const firstPace = 1
-/** milliseconds over which it is averaged */
-const memoryMs = 100
+/** milliseconds over which that is averaged */
+const memoryMs = 30
 /** no turn is shorter, in milliseconds, whatever the clock says */
 const shortest = 0.1
 
@@ -48,7 +41,8 @@ const bestFirst = ranks.toReversed()
  * to these is known from turn to turn, and whoever would not be let in soon does not wait for it.
  */
 export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () => performance.now(), nextTurn: (turn: () => void) => unknown = setImmediate, soon: (turn: () => void) => unknown = setTimeout) {
-  const lines = Object.fromEntries(ranks.map(rank => [rank, { waiting: [], pace: firstPace }])) as unknown as Record<Rank, Line>
+  const lines = Object.fromEntries(ranks.map(rank => [rank, [] as Waiting[]])) as Record<Rank, Waiting[]>
+  let pace = firstPace
   let letIn = 0
   let waiting = 0
   let isTurning = false
@@ -63,10 +57,10 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
     }
     const at = now()
     if (waiting === 0) {
-      for (const line of Object.values(lines)) learn(line, firstPace, at - turnedAt)
+      learn(firstPace, at - turnedAt)
       turnedAt = at
     }
-    const { waiting: own } = lines[rank]
+    const own = lines[rank]
     if (own.length >= mostWaiting(rank)) {
       enter(false)
       return
@@ -81,19 +75,21 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
     return rank === 'beginning' && room > 0 ? Math.min(room, budget.left()) : room
   }
 
-  const isNext = (rank: Rank) => waiting === 0 || bestFirst.slice(0, bestFirst.indexOf(rank) + 1).every(better => lines[better].waiting.length === 0)
+  const isNext = (rank: Rank) => waiting === 0 || bestFirst.slice(0, bestFirst.indexOf(rank) + 1).every(better => lines[better].length === 0)
 
   function welcome (rank: Rank, enter: Enter) { if (enter(true) && rank === 'beginning') budget.begin() }
 
-  /** As many as will be let in soon. Those who ask for nothing wait all the same: whoever sends them has so many fewer to send. */
+  /** Of those who begin as many as will be let in soon. Those who ask for nothing wait all the same: whoever sends them has so many fewer to send. */
   function mostWaiting (rank: Rank) {
-    if (rank === 'nowhere') return most
-    const withinMs = patienceMs(rank) * joinable
-    const room = lines[rank].pace * withinMs
-    return 1 + Math.min(most, Math.floor(rank === 'beginning' ? Math.min(room, budget.left() + budget.pace * withinMs) : room))
+    if (rank !== 'beginning') return most
+    const withinMs = patienceMs(rank)
+    return 1 + Math.min(most, Math.floor(Math.min(pace * withinMs, budget.left() + budget.pace * withinMs)))
   }
 
   const patienceMs = (rank: Rank) => Math.min(longestMs, delayMs * patience[rank])
+
+  /** Takes into account what the pace was for so many milliseconds. */
+  function learn (was: number, milliseconds: number) { pace += (was - pace) * (1 - Math.exp(-milliseconds / memoryMs)) }
 
   function turnBy (schedule: typeof nextTurn) {
     if (isTurning) return
@@ -111,13 +107,13 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
     const answers = bestFirst.flatMap(rank => {
       const line = lines[rank]
       const room = roomFor(rank)
-      learn(line, room / passed, passed)
-      const first = line.waiting.splice(0, rank === 'nowhere' ? Math.min(room, mostOfNowhere) : room)
+      if (rank === 'beginning') learn(room / passed, passed)
+      const first = line.splice(0, rank === 'nowhere' ? Math.min(room, mostOfNowhere) : room)
       letIn += first.length
-      const inTime = line.waiting.findIndex(({ since }) => at - since < patienceMs(rank))
-      const late = inTime < 0 ? line.waiting.length : inTime
-      const away = line.waiting.splice(0, rank === 'nowhere' ? Math.min(late, mostOfNowhereAway) : late)
-      if (rank === 'beginning') away.push(...line.waiting.splice(mostWaiting(rank)))
+      const inTime = line.findIndex(({ since }) => at - since < patienceMs(rank))
+      const late = inTime < 0 ? line.length : inTime
+      const away = line.splice(0, rank === 'nowhere' ? Math.min(late, mostOfNowhereAway) : late)
+      if (rank === 'beginning') away.push(...line.splice(mostWaiting(rank)))
       return [...first.map(({ enter }) => () => welcome(rank, enter)), ...away.map(({ enter }) => () => { enter(false) })]
     })
     waiting -= answers.length
@@ -127,6 +123,3 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
 
   return { join, get waiting () { return waiting } }
 }
-
-/** Takes into account what the pace was for so many milliseconds. */
-function learn (line: Line, pace: number, milliseconds: number) { line.pace += (pace - line.pace) * (1 - Math.exp(-milliseconds / memoryMs)) }
