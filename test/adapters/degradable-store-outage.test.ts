@@ -93,6 +93,8 @@ t.test('a Redis that is killed and comes back empty', { buffered: true }, async 
 async function outlives (t: Test, urls: string[], { go, comeBack, commands }: { go (): Promise<void>, comeBack (): Promise<void>, commands (): Promise<number> }) {
   const [one, other] = replicasAt(t, urls)
   const grant = grantOf()
+  const reached = async () => (await Promise.all([one, other].map(({ store }) => store.ended('sid').then(() => true, () => false)))).every(Boolean)
+  await until('both reach the store', 10_000, reached)
   for (const { store } of [one, other]) t.notOk(isSealedHandle(await store.put('code', grant, 60, seal)))
   await go()
 
@@ -125,6 +127,7 @@ async function outlives (t: Test, urls: string[], { go, comeBack, commands }: { 
   const told = performance.now()
   await until('it was told of each', 10_000, async () => (await Promise.all(used.map(code => witness.usedBy(code)))).every(Boolean))
   t.ok(performance.now() - told < 5000, 'within five seconds, with no restart')
+  await until('both reach it again', 10_000, reached)                    // until then each decides for itself
   for (const { store } of [one, other]) for (const code of used) t.match(await store.claim(code, claimOf(grant)), { used: { client_id: 'mairie' } }, 'redeemed while it was away: known everywhere')
 
   await until('it is asked again', 10_000, async () => !isSealedHandle(await one.store.put('code', grant, 60, seal)) && !isSealedHandle(await other.store.put('code', grant, 60, seal)))
