@@ -35,6 +35,16 @@ function dribble (t: Test, port: number, head: string, letter = '') {
   })
 }
 
+/** So many who connect at once, at whichever door. */
+async function crowded (t: Test, count: number, limit: { most?: number } = {}) {
+  const { app } = await testApp(t)
+  await app.letIn({ host: '127.0.0.1', port: 0, ...limit })
+  const { port } = app.server.address() as AddressInfo
+  const crowd = Array.from({ length: count }, () => connect(port, '127.0.0.1').on('error', () => {}))
+  t.teardown(() => crowd.forEach(socket => socket.destroy()))
+  return { app, port, crowd }
+}
+
 /** What comes within half a minute. */
 const soon = async <T>(promise: Promise<T>) => Promise.race([promise, pause(30_000, 'nothing within half a minute' as const, { ref: false })])
 
@@ -92,7 +102,7 @@ t.test('whoever goes in the middle of a request leaves no stack in the log', { b
   t.notMatch(log.join(''), /"stack"|"level":50/)
 })
 
-t.test('of more connections than we hold the last are closed, and counted', { buffered: true }, async t => {
+t.test('of more connections than we hold the last are closed at once, and counted', { buffered: true }, async t => {
   const { app, port } = await listening(t)
   app.server.maxConnections = 2
   const held = [connect(port, '127.0.0.1'), connect(port, '127.0.0.1')]
@@ -105,11 +115,7 @@ t.test('of more connections than we hold the last are closed, and counted', { bu
 })
 
 t.test('of many who connect at once several are let in at a turn of the event loop; each of them is answered, and waited for at the end', { buffered: true }, async t => {
-  const { app } = await testApp(t)
-  await app.letIn({ host: '127.0.0.1', port: 0 })
-  const { port } = app.server.address() as AddressInfo
-  const crowd = Array.from({ length: 64 }, () => connect(port, '127.0.0.1'))
-  t.teardown(() => crowd.forEach(socket => socket.destroy()))
+  const { app, port, crowd } = await crowded(t, 64)
   await Promise.all(crowd.map(socket => once(socket, 'connect')))
   let turns = 0
   for (; app.underWay().connections < crowd.length; turns++) await new Promise(setImmediate)
@@ -125,12 +131,8 @@ t.test('of many who connect at once several are let in at a turn of the event lo
 })
 
 t.test('at the end whoever is being answered is waited for, by whichever door, and for longer than a plugin may take', { buffered: true }, async t => {
-  const { app } = await testApp(t)
-  await app.letIn({ host: '127.0.0.1', port: 0 })
-  const { port } = app.server.address() as AddressInfo
+  const { app, crowd: sockets } = await crowded(t, 16)
   const body = 'grant_type=authorization_code&code=none'
-  const sockets = Array.from({ length: 16 }, () => connect(port, '127.0.0.1'))
-  t.teardown(() => sockets.forEach(socket => socket.destroy()))
   for (const socket of sockets) socket.write(`POST ${base}/token HTTP/1.1\r\nHost: passerelle.example\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: ${body.length}\r\n\r\n${body.slice(0, 9)}`)
   while (app.underWay().requests < sockets.length) await pause(5)
   const heard = sockets.map(() => '')
@@ -149,13 +151,10 @@ t.test('at the end whoever is being answered is waited for, by whichever door, a
 })
 
 t.test('of more connections than we hold, at all its doors together, the last are closed at once, and counted', { buffered: true }, async t => {
-  const { app } = await testApp(t)
   const most = 64
-  await app.letIn({ host: '127.0.0.1', port: 0, most })
-  const { port } = app.server.address() as AddressInfo
   let refused = 0
-  const crowd = Array.from({ length: 4 * most }, () => connect(port, '127.0.0.1').on('error', () => {}).on('close', () => { refused++ }))
-  t.teardown(() => crowd.forEach(socket => socket.destroy()))
+  const { app, crowd } = await crowded(t, 4 * most, { most })
+  for (const socket of crowd) socket.on('close', () => { refused++ })
   while (app.underWay().connections + refused < crowd.length) await pause(5)
   const held = app.underWay().connections
   t.ok(held > most / 2 && held <= most, `${held} are held`)

@@ -11,6 +11,15 @@ const isAway = { status: 503, code: 'Y08', setCookies: [], location: '', headers
 const shed = (gateway: TestApp, name: string) => gateway.metric('passerelle_requests_shed_total', { class: name })
 const inFlight = (gateway: TestApp) => gateway.metric('passerelle_requests_in_flight')
 
+/** So many connections to it, until the test is over. */
+async function connected (t: Test, { app }: TestApp, count: number) {
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const sockets = Array.from({ length: count }, () => connect(port, '127.0.0.1').on('error', () => {}))
+  t.teardown(() => { for (const socket of sockets) socket.destroy() })
+  return { port, sockets }
+}
+
 /** A provider that answers nobody until it is let. */
 function hold ({ providers }: TestApp, idp = 'taxes') {
   const provider = providers[idp]!
@@ -157,10 +166,7 @@ t.test('nothing is looked at before somebody is sent away: no body, no cookie', 
 
 t.test('a body that comes slowly, and a citizen who goes away, keep nobody else out', async t => {
   const gateway = await testApp(t, { settings: { load: { requests_in_flight: 10 } } })
-  await gateway.app.listen({ host: '127.0.0.1', port: 0 })
-  const { port } = gateway.app.server.address() as AddressInfo
-  const sockets = Array.from({ length: 40 }, () => connect(port, '127.0.0.1').on('error', () => {}))
-  t.teardown(() => { for (const socket of sockets) socket.destroy() })
+  const { port, sockets } = await connected(t, gateway, 40)
   let arrived = 0
   gateway.app.server.on('request', () => { arrived++ })
   for (const socket of sockets) socket.write(`POST ${base}/token HTTP/1.1\r\nHost: passerelle.example\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\ngrant_`)
@@ -247,10 +253,7 @@ t.test('of a crowd that comes at once some begin and the others are told, and wh
 
 t.test('who waits in line and goes away is forgotten', async t => {
   const gateway = await testApp(t, { settings: { load: { delay_ms: 5000 } } })
-  await gateway.app.listen({ host: '127.0.0.1', port: 0 })
-  const { port } = gateway.app.server.address() as AddressInfo
-  const sockets = Array.from({ length: 40 }, () => connect(port, '127.0.0.1').on('error', () => {}))
-  t.teardown(() => { for (const socket of sockets) socket.destroy() })
+  const { sockets } = await connected(t, gateway, 40)
   await until('they are here', 5000, async () => await gateway.metric('passerelle_connections_open') === sockets.length)
   for (const socket of sockets) socket.write(`GET ${authorize()} HTTP/1.1\r\nHost: passerelle.example\r\n\r\n`)
   let answered = 0

@@ -48,7 +48,7 @@ export const tooMany = faultOf<Variant>('F18', {
       await pause(1000)
       const cameAt = run.clock()
       const others = beside?.(replica)
-      // one connection is let in each turn of the event loop: a crowd that connects is in its own way, and in everybody's who connects
+      // a few connections are let in at each turn of the event loop: a crowd that connects is in its own way, and in everybody's who connects
       await run.until(async () => await replica.metric('passerelle_connections_open') >= (others?.connections ?? 0), lettingInSeconds)
       const fullAt = run.clock()
       const more = run.more(rated.rate * (times - 1))
