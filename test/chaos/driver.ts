@@ -20,7 +20,7 @@ export interface DriverOptions {
   onFinished?: (finished: Finished) => void
 }
 
-/** As many logins under way mean that the gateway does not keep up: one more is left out, and counted. */
+/** As many logins under way, beside those that stay at a provider, mean that the gateway does not keep up: one more is left out, and counted. */
 const mostInFlight = 1000
 /** Few enough to come again and again, at every provider and client; the world has no other. */
 const citizens = 150
@@ -29,9 +29,10 @@ export type Driver = ReturnType<typeof startDriver>
 
 /** An open model of arrivals: logins begin at a fixed rate, as many at each provider and each client, until it is ended. */
 export function startDriver (scene: Scene, { rate, persists = false, staysAtSite = false, onFinished = () => {}, ...chosen }: DriverOptions) {
-  const { stage: { providers, clients, sites }, clock } = scene
+  const { stage: { providers, clients, sites }, clock, lingersMs = 0 } = scene
   const figures = { leftOut: 0, mostLateMs: 0 }
   const inFlight = new Set<Promise<void>>()
+  const most = mostInFlight + rate * lingersMs / 1000
   const beganAt = clock()
   const over = new AbortController()
 
@@ -47,11 +48,12 @@ export function startDriver (scene: Scene, { rate, persists = false, staysAtSite
     if (rate === 0) return
     for (let n = 0; !over.signal.aborted; n++) {
       const due = beganAt + n * 1000 / rate
-      if (due > clock()) await pause(due - clock())
+      const early = due - clock()
+      if (early > 0) await pause(early)
       if (over.signal.aborted) return
       figures.mostLateMs = Math.max(figures.mostLateMs, clock() - due)
       const attempt = attemptAt(n)
-      if (inFlight.size >= mostInFlight) {
+      if (inFlight.size >= most) {
         figures.leftOut++
         continue
       }

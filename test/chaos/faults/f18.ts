@@ -13,8 +13,8 @@ import type { Stage, StageOptions } from '../stage.ts'
 /** One replica that has a core for itself, and so is what gives way first; it sends citizens away as it does where nobody says otherwise. */
 export const oneCore: StageOptions = { replicas: 1, pinned: true, load: {} }
 
-/** What comes to a replica beside the rated load: as many times of it, or others over so many connections, until they are ended. */
-interface Variant { stage: StageOptions, times?: number, beside?: (replica: Replica) => { connections: number, end (): Promise<{ figures: Result['figures'], criteria: Criterion[] }> } }
+/** What comes to a replica beside the rated load: as many times of it, or others over so many connections, until they are ended. Citizens stay at their provider for so long at most. */
+interface Variant { stage: StageOptions, times?: number, lingersMs?: number, beside?: (replica: Replica) => { connections: number, end (): Promise<{ figures: Result['figures'], criteria: Criterion[] }> } }
 
 const normalWithin = 10
 /** of load after it: what is not over by then is not over by itself */
@@ -30,33 +30,34 @@ const oneIn = 20
 
 /** F18: too many come. */
 export const tooMany = faultOf<Variant>('F18', {
-  about: '5 and 10 times the rated load, bad client_ids as fast as they can be sent, slow clients; one replica on a core of its own',
+  about: '5 and 10 times the rated load, the latter also with citizens who stay at their provider for up to 20 s, bad client_ids as fast as they can be sent, slow clients; one replica on a core of its own',
   variants: {
     five_times: { stage: oneCore, times: 5 },
     ten_times: { stage: oneCore, times: 10 },
+    ten_times_who_stay: { stage: oneCore, times: 10, lingersMs: 20_000 },
     bad_client_ids: { stage: oneCore, beside: floodOfBadClients },
     slow_clients: { stage: oneCore, beside: holdOn }
   },
   short: ['ten_times'],
-  async run (stage: Stage, name, { times = 1, beside }, terms: Terms): Promise<Result> {
+  async run (stage: Stage, name, { times = 1, lingersMs = 0, beside }, terms: Terms): Promise<Result> {
     const replica = stage.replicas[0]!
     const rated = await ratedLoad(stage, terms)
     const shedBefore = await shedBy(replica)
     const course = await underLoad(stage, { ...terms, rate: rated.rate }, async run => {
       const bytesBefore = await residentBytes(replica)
       const onlookers = lookOn(run.scene, replica)
-      await pause(1000)
+      await pause(1000 + lingersMs)                                      // until as many come back as begin
       const cameAt = run.clock()
       const others = beside?.(replica)
       // a few connections are let in at each turn of the event loop: a crowd that connects is in its own way, and in everybody's who connects
       await run.until(async () => await replica.metric('passerelle_connections_open') >= (others?.connections ?? 0), lettingInSeconds)
       const fullAt = run.clock()
       const more = run.more(rated.rate * (times - 1))
-      await pause(terms.seconds * 1000)
+      await pause(Math.max(terms.seconds * 1000, 2 * lingersMs))
       const overAt = run.clock()
       const [seen, told] = await Promise.all([onlookers.end(), others?.end(), more.end()])
       return { bytesBefore, cameAt, fullAt, overAt, seen, told }
-    }, { tailSeconds, oneIn })
+    }, { tailSeconds, oneIn, lingersMs })
 
     const { history, to, marks: { bytesBefore, cameAt, fullAt, overAt, seen, told } } = course
     const logins = fared(history, { from: fullAt, to: overAt }, rated)
