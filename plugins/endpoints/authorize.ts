@@ -19,7 +19,7 @@ type Found = { session: Session, entered: Entered[] }
 /** Authorization endpoint (RFC 6749 §3.1, OpenID Connect Core §3.1.2): the request comes in, the citizen chooses an identity provider. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
   // a shape at fault is told to the client, once we know who it is: hence attachValidation
-  app.get('/authorize', { schema: { querystring }, attachValidation: true, config: { audience: 'citizen' } }, async (request, reply) => {
+  app.get('/authorize', { schema: { querystring }, attachValidation: true, config: { audience: 'citizen', rank, ofLogin: 'anyone' } }, async (request, reply) => {
     const { query } = request
     const kept = query.client_id === undefined && typeof query.login === 'string'
     if (kept) return begin(request, reply, request.openLogin(query.login), query.idp_hint)
@@ -29,10 +29,17 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   // a cross-site POST brings no cookies: the login is kept, and its session looked at by GET
-  app.post('/authorize', { schema: { body: AuthorizationParameters }, attachValidation: true, config: { audience: 'citizen' } }, async (request, reply) => {
+  app.post('/authorize', { schema: { body: AuthorizationParameters }, attachValidation: true, config: { audience: 'citizen', rank: 'beginning', ofLogin: 'anyone' } }, async (request, reply) => {
     const { login, idp_hint } = await readRequest(request, request.body ?? {})
     return goOn(reply, login, idp_hint)
   })
+
+  /** A login begins here, or, without a client, goes on. */
+  function rank (request: FastifyRequest) {
+    const { client_id } = request.query as Record<string, unknown>
+    if (client_id === undefined) return request.bringsLogin() ? 'under_way' : 'nowhere'
+    return app.client(client_id) === undefined ? 'nowhere' : 'beginning'
+  }
 
   /** By GET to the same path, where the login is kept. */
   const goOn = (reply: FastifyReply, login: Login, idp_hint: string | undefined) => reply.keepLogin(login).redirect(app.ownAddress('/authorize', login, { idp_hint }), 303)

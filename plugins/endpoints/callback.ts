@@ -15,7 +15,7 @@ const schema = { params: Type.Object({ idp: Type.String({ maxLength: 32 }) }), q
 
 /** Redirection endpoint (RFC 6749 §3.1.2): the identity comes in, the citizen reads what will be sent. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.get('/callback/:idp', { schema, config: { audience: 'citizen', malformed: 'callback_malformed' } }, async (request, reply) => {
+  app.get('/callback/:idp', { schema, config: { audience: 'citizen', rank: 'ending', ofLogin: 'its_browser', malformed: 'callback_malformed' } }, async (request, reply) => {
     const login = request.openLogin(loginOfState(request.query.state)?.id)  // the sealed cookie of this very login
     const { idp, sentAt = 0 } = login
     if (idp === undefined || idp !== request.params.idp) throw new OAuthError('login_elsewhere', 'this answer is not from the provider the login is at')

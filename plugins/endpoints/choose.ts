@@ -16,7 +16,7 @@ interface Before { notice?: string | undefined, idp?: string | undefined }
 
 /** The chooser of a login that is under way: again after a failure, or because the citizen wants another account. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.get('/choose', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) =>
+  app.get('/choose', { schema: { querystring }, config: { audience: 'citizen', rank: 'under_way', ofLogin: 'its_browser' } }, async (request, reply) =>
     showChooser(app, request, reply, request.openLogin(request.query.login), request.query))
 }
 

@@ -14,12 +14,12 @@ const body = Type.Object({ login: parameter(64), decision: Type.Enum(['continue'
 
 /** Information page: the citizen reads who came back and what will be sent to whom, and agrees; the server checks. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.get('/consent', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) => {
+  app.get('/consent', { schema: { querystring }, config: { audience: 'citizen', rank: 'ending', ofLogin: 'its_browser' } }, async (request, reply) => {
     const login = request.openLogin(request.query.login)
     return show(request, reply, login, await request.openIdentification(login), request.query.missing === 'consent')
   })
 
-  app.post('/consent', { schema: { body }, config: { audience: 'citizen', malformed: 'form_malformed' } }, async (request, reply) => {
+  app.post('/consent', { schema: { body }, config: { audience: 'citizen', rank: 'ending', ofLogin: 'its_browser', malformed: 'form_malformed' } }, async (request, reply) => {
     request.refuseForeignForm()
     const { login: id, decision, consent } = request.body
     const login = request.openLogin(id)

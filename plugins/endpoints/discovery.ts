@@ -4,7 +4,7 @@ import { discoveryDocument } from '../../src/protocol/discovery.ts'
 
 /** Our metadata (OpenID Connect Discovery §4). */
 export default fp(async app => {
-  app.get('/.well-known/openid-configuration', { config: { audience: 'client' } }, async (request, reply) => {
+  app.get('/.well-known/openid-configuration', { config: { audience: 'client', rank: 'published' } }, async (request, reply) => {
     const { settings: { issuer }, levels: { levels }, keys: { signing } } = app.configuration
     const signs = signingAlgorithms.filter(alg => signing.some(key => key.alg === alg))
     return reply.header('cache-control', 'public, max-age=600').send(discoveryDocument({ issuer, acr_values: levels, signs }))

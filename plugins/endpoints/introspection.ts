@@ -22,7 +22,7 @@ const schema = { body: TokenForm, response: { 200: told } }
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { settings: { issuer }, keys: { subject: secret } } = app.configuration
 
-  app.post('/introspection', { schema, config: { audience: 'client' } }, async (request, reply) => {
+  app.post('/introspection', { schema, config: { audience: 'client', rank: 'ending' } }, async (request, reply) => {
     const client = await request.authenticateClient()
     if (!client.introspection) throw new OAuthError('introspection_not_allowed', 'this client is not registered as a data provider')
     const access_token = namedToken(request.body)

@@ -10,6 +10,6 @@ export const schema = { response: { 200: Type.Object({ keys: Type.Array(PublicKe
 
 /** Our public keys (RFC 7517 §5): those in force, those to come, and those whose tokens still live. */
 export default fp(async app => {
-  app.get('/jwks', { schema, config: { audience: 'client' } }, async (request, reply) =>
+  app.get('/jwks', { schema, config: { audience: 'client', rank: 'published' } }, async (request, reply) =>
     reply.header('cache-control', `public, max-age=${publishedMaxAge}`).send(app.signer.jwks()))
 }, { name: 'jwks', encapsulate: true, dependencies: ['signer'] })

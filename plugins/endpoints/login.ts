@@ -8,7 +8,7 @@ const schema = { params: Type.Object({ idp: Type.String({ maxLength: 32 }) }), q
 
 /** The choice comes in, the citizen goes to the identity provider. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.get('/login/:idp', { schema, config: { audience: 'citizen' } }, async (request, reply) => {
+  app.get('/login/:idp', { schema, config: { audience: 'citizen', rank: 'under_way', ofLogin: 'its_browser' } }, async (request, reply) => {
     const { idp } = request.params
     const login = request.openLogin(request.query.login)
     const obstacle = app.obstacleTo(idp, app.clientOf(login), login.request)

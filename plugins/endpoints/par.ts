@@ -13,7 +13,7 @@ const schema = {
 
 /** Pushed authorization request endpoint (RFC 9126): the request comes in from the client itself, and goes out sealed. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.post('/par', { schema, config: { audience: 'client', replayable: true } }, async (request, reply) => {
+  app.post('/par', { schema, config: { audience: 'client', rank: 'beginning', ofLogin: 'anyone', replayable: true } }, async (request, reply) => {
     const proof = await request.readProof()
     const client = await request.authenticateClient()
     if (request.body.request_uri !== undefined) throw new OAuthError('parameter_invalid', 'request_uri: expected none here (RFC 9126 §2.1)')

@@ -7,7 +7,7 @@ import { PublicKey, schema } from './jwks.ts'
 
 /** Our public keys at identity providers, where our registration there names a `jwks_uri`: those we prove ourselves by, and those they encrypt for. */
 export default fp(async app => {
-  app.get('/provider-keys', { schema, config: { audience: 'client' } }, async (request, reply) => {
+  app.get('/provider-keys', { schema, config: { audience: 'client', rank: 'published' } }, async (request, reply) => {
     const { keys: { decryption }, identityProviders } = app.configuration
     const proving = [...identityProviders.values()].flatMap(({ clientKey }) => clientKey === undefined ? [] : [{ ...clientKey, use: 'sig' }])
     const byKid = new Map([...proving, ...publishedDecryptionKeys(decryption, app.now())].map(key => [key.kid, publicPart(key)]))

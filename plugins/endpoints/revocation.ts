@@ -5,7 +5,7 @@ import { namedToken, TokenForm } from '../tokens.ts'
 
 /** Revocation endpoint (RFC 7009): a client ends a token of its own. A token that is not, or not any more, has been ended as well. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.post('/revocation', { schema: { body: TokenForm }, config: { audience: 'client' } }, async (request, reply) => {
+  app.post('/revocation', { schema: { body: TokenForm }, config: { audience: 'client', rank: 'ending' } }, async (request, reply) => {
     const client = await request.authenticateClient()
     const access_token = namedToken(request.body)
     const token = await app.store.get('token', access_token, { sure: true })

@@ -23,7 +23,7 @@ interface Logout { client?: Client | undefined, post_logout_redirect_uri?: strin
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { base, settings: { issuer } } = app.configuration
 
-  app.get('/session/end', { schema: { querystring }, config: { audience: 'citizen' } }, async (request, reply) => {
+  app.get('/session/end', { schema: { querystring }, config: { audience: 'citizen', rank: 'ending' } }, async (request, reply) => {
     const parameters = open('posted', request.query.posted) ?? request.query
     request.uiLocales = parameters.ui_locales ?? ''
     const logout = await read(request, parameters)
@@ -34,7 +34,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   // by a client across sites, which brings no cookies: sealed, and on by GET. Or our own form, which asked the citizen.
-  app.post('/session/end', { schema: { body }, config: { audience: 'citizen' } }, async (request, reply) => {
+  app.post('/session/end', { schema: { body }, config: { audience: 'citizen', rank: 'ending' } }, async (request, reply) => {
     const { posted, decision, id_token_hint, client_id, post_logout_redirect_uri, state, ui_locales } = request.body
     if (decision === undefined) {
       const parameters = { id_token_hint, client_id, post_logout_redirect_uri, state, ui_locales }
@@ -54,7 +54,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   // the identity provider sends the citizen back here
-  app.get('/session/ended', { schema: { querystring: Type.Object({ state: parameter(8000), lang: parameter(8) }) }, config: { audience: 'citizen' } }, async (request, reply) => {
+  app.get('/session/ended', { schema: { querystring: Type.Object({ state: parameter(8000), lang: parameter(8) }) }, config: { audience: 'citizen', rank: 'ending' } }, async (request, reply) => {
     const { state } = request.query
     const onward = state === undefined ? undefined : app.sealer.open('logout', 'state', state)?.record
     request.cameFrom = app.client(onward?.client_id) ?? null

@@ -26,7 +26,7 @@ const schema = {
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { issuer } = app.configuration.settings
 
-  app.post('/token', { schema, config: { audience: 'client', replayable: true, endsLogin: true } }, async (request, reply) => {
+  app.post('/token', { schema, config: { audience: 'client', rank: 'ending', ofLogin: 'anyone', replayable: true, endsLogin: true } }, async (request, reply) => {
     const { grant_type, code, redirect_uri, code_verifier } = request.body
     const proof = await request.readProof()
     const reading = code === undefined ? undefined : app.store.get('code', code)  // while the client proves itself

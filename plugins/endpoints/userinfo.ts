@@ -15,9 +15,9 @@ interface Presented { scheme: 'bearer' | 'dpop', access_token: string }
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { issuer } = app.configuration.settings
 
-  app.get('/userinfo', { config: { audience: 'client' } }, async (request, reply) => answer(request, reply, presentedToken(request)))
+  app.get('/userinfo', { config: { audience: 'client', rank: 'ending', ofLogin: 'anyone' } }, async (request, reply) => answer(request, reply, presentedToken(request)))
 
-  app.post('/userinfo', { schema: { body }, config: { audience: 'client' } }, async (request, reply) =>
+  app.post('/userinfo', { schema: { body }, config: { audience: 'client', rank: 'ending', ofLogin: 'anyone' } }, async (request, reply) =>
     answer(request, reply, presentedToken(request, request.body?.access_token)))
 
   async function answer (request: FastifyRequest, reply: FastifyReply, { scheme, access_token }: Presented) {
