@@ -20,6 +20,10 @@ declare module 'fastify' {
     /** Whether the citizen reads what is sent before it is. */
     informs (login: Login): boolean
   }
+  interface FastifyRequest {
+    /** whether it brought a login to its end: the code is on its way to the client */
+    hasCode: boolean
+  }
   interface FastifyReply {
     /**
      * Ends a login well: puts its code, and the session with it, and takes the code to the client (RFC 6749 §4.1.2, RFC 9207).
@@ -63,6 +67,7 @@ export default fp(async app => {
     }))
   })
 
+  app.decorateRequest('hasCode', false)
   app.decorateReply('issueCode', async function (login, identification): Promise<FastifyReply> {
     const client = app.clientOf(login)
     const { client_id, code_seconds, sector } = client
@@ -93,6 +98,7 @@ export default fp(async app => {
     // a former session in this browser may be another person's
     if (handle !== undefined && !isSealedHandle(code)) this.keepSession(handle)
     else if (identification.sid === undefined) this.forgetSession()
+    this.request.hasCode = true
     return this.endLogin(login).returnTo(login.request, { code })
   })
 

@@ -55,8 +55,7 @@ export default fp(async app => {
     })
   })
 
-  // tokens were given: a login has come to its end
-  app.addHook('onResponse', async ({ routeOptions }, { statusCode }) => { if (statusCode === 200 && routeOptions.config.endsLogin === true) budget.end() })
+  app.addHook('onResponse', async request => { if (request.hasCode) budget.end() })
 
   // a body that comes slowly, and an answer that is read slowly, keep nobody else from anything: they do not count
   app.decorateRequest('inFlight', false)
@@ -91,4 +90,4 @@ export default fp(async app => {
     gauge.stop()
     clearInterval(watching)
   })
-}, { name: 'load-shedding', dependencies: ['metrics', 'errors', 'browser', 'turn-away'] })
+}, { name: 'load-shedding', dependencies: ['metrics', 'errors', 'browser', 'authorization-response', 'turn-away'] })

@@ -6,6 +6,8 @@ const assumed = { logins: 200, busyMs: 2000 }
 const memoryMs = 30_000
 /** so much more than was experienced is tried: else what was once little would stay so, and not all who begin come to an end */
 const hope = 1.25
+/** Of those who begin this part counts as ended, even where it does not come back: about what it costs to begin, of a whole login. So nobody is refused by a loop that has little to do, and those let in too soon are few. */
+const leastEnding = 1 / 5
 /** The logins of so many milliseconds may begin at once. */
 const burstMs = 500
 /** How often the loop is looked at, in milliseconds; over a longer time nobody wanted to begin, or we were stopped, and there is nothing to learn. */
@@ -23,25 +25,26 @@ export type LoginBudget = ReturnType<typeof loginBudget>
  * fast as it can begin, which is a small part of a login, and would meet itself when it comes back from the identity providers.
  */
 export function loginBudget (now = () => performance.now(), busyMs = () => performance.eventLoopUtilization().active) {
-  const seen = { ended: 0, busyMs: 0 }
-  const fresh = { ended: 0, ofLogins: 0, others: 0 }
+  const seen = { begun: 0, ended: 0, busyMs: 0 }
+  const fresh = { begun: 0, ended: 0, ofLogins: 0, others: 0 }
   let [lookedAt, busyBefore] = [now(), busyMs()]
   let [filledAt, left] = [lookedAt, Infinity]
 
   function look (at: number) {
     const passed = at - lookedAt
     const busy = busyMs()
-    const { ended, ofLogins, others } = fresh
+    const { begun, ended, ofLogins, others } = fresh
     const kept = Math.exp(-passed / memoryMs)
     const counts = passed < longMs ? 1 : 0
+    seen.begun = seen.begun * kept + begun * counts
     seen.ended = seen.ended * kept + ended * counts
     seen.busyMs = seen.busyMs * kept + (busy - busyBefore) * ofLogins / Math.max(1, ofLogins + others) * counts
-    Object.assign(fresh, { ended: 0, ofLogins: 0, others: 0 })
+    Object.assign(fresh, { begun: 0, ended: 0, ofLogins: 0, others: 0 })
     lookedAt = at
     busyBefore = busy
   }
 
-  const pace = () => hope * (seen.ended + assumed.logins) / (seen.busyMs + assumed.busyMs)
+  const pace = () => hope * (Math.max(seen.ended, seen.begun * leastEnding) + assumed.logins) / (seen.busyMs + assumed.busyMs)
 
   return {
     /** As many may begin now. */
@@ -53,8 +56,11 @@ export function loginBudget (now = () => performance.now(), busyMs = () => perfo
       return Math.floor(left)
     },
     /** One does. */
-    begin () { left-- },
-    /** One has come to its end. */
+    begin () {
+      left--
+      fresh.begun++
+    },
+    /** One has come to its end: its code is on its way. Its tokens may be asked for elsewhere. */
     end () { fresh.ended++ },
     /** Something is done: the loop is busy with all of it. */
     work (what: Work) {

@@ -119,10 +119,18 @@ t.test('a flood of what is no login does not take the place of logins for good',
   t.equal(pass(60, 150).begun, 150)
 })
 
-t.test('those who never come to an end earn no more room than others', async t => {
-  const { budget, pass } = budgetOf({ beginMs: 0.3, comesBack: 0 })
-  pass(300, 3000)
-  t.ok(budget.pace * 1000 < 500, `${Math.round(budget.pace * 1000)} a second`)
+t.test('those who never come to an end earn a quarter of the loop, and nobody is refused while they take less', async t => {
+  const many = budgetOf({ beginMs: 0.6, comesBack: 0 })
+  const { begun } = many.pass(300, 3000)
+  t.ok(begun > 300 && begun < 420, `${begun} a second, of 0.6 ms each`)
+  for (const wanted of [50, 150, 300]) {
+    for (const comesBack of [0, 0.05, 0.5]) {
+      const { pass } = budgetOf({ beginMs: 0.6, endMs: 2.4, comesBack, staysMs: 5000 })
+      pass(120, 50)
+      pass(60, (50 + wanted) / 2)
+      t.equal(pass(60, wanted).begun, wanted, `${wanted} a second, of whom ${comesBack * 100} % come back`)
+    }
+  }
 })
 
 t.test('after a night, or a long stop, somebody may begin at once', async t => {

@@ -251,6 +251,23 @@ t.test('of a crowd that comes at once some begin and the others are told, and wh
   t.equal((await gateway.browser().get(authorize())).status, 200, 'and nobody after them')
 })
 
+t.test('a login has come to its end when its code is on its way: its tokens may be asked for at another replica', async t => {
+  const idle = performance.eventLoopUtilization()
+  t.intercept(performance, 'eventLoopUtilization', { value: () => idle })      // so that nothing costs anything
+  const gateway = await testApp(t)
+  const budget = () => gateway.metric('passerelle_login_budget')
+  const looksAgain = async () => {
+    await pause(150)
+    await gateway.browser().start('agency')
+  }
+  for (let n = 0; n < 10; n++) await gateway.browser().start('agency')
+  await looksAgain()
+  const begun = await budget()
+  for (const { browser, address } of await aboutToComeBack(gateway, 10)) t.ok((await browser.agree(await browser.follow(await browser.get(address)))).query.get('code'))
+  await looksAgain()
+  t.ok(await budget() > begun + 3, `${begun}, then ${await budget()}: ten ended`)
+})
+
 t.test('who waits in line and goes away is forgotten', async t => {
   const gateway = await testApp(t, { settings: { load: { delay_ms: 5000 } } })
   const { sockets } = await connected(t, gateway, 40)
