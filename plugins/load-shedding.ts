@@ -48,7 +48,7 @@ export default fp(async app => {
         reply.hijack()
         return false
       }
-      budget.work(!isLetIn ? 'refusal' : ofLogin === undefined ? 'other' : 'login')
+      budget.work(!isLetIn ? 'refusal' : ofLogin === undefined || own === 'nowhere' ? 'other' : 'login')
       if (isLetIn) done()
       else try { sendAway() } catch (error) { done(error as Error) }        // the others of this turn have their answers to get
       return audience === 'citizen'                                       // a login that a client has pushed begins when its citizen comes

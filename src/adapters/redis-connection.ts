@@ -42,6 +42,19 @@ export function disconnectRedis (connection: Redis | Cluster) {
   connection.disconnect()
 }
 
+/**
+ * A wait until a connection can be asked, one for all who wait. What the library is given before, it keeps for as long as that lasts, also when nobody waits for it any more, and does it afterwards.
+ * One that has ended need not be waited for: it refuses at once.
+ */
+export function readiness (connection: Redis | Cluster) {
+  let awaited: Promise<void> | undefined
+  return async () => {
+    if (connection.status === 'ready' || connection.status === 'end') return
+    awaited ??= new Promise<void>(resolve => connection.once('ready', resolve)).finally(() => { awaited = undefined })
+    await awaited
+  }
+}
+
 const pauseMs = (times: number) => jittered(Math.min(times * 100, 500))
 
 function optionsOf (address: RedisAddress, onTrouble: Tell): RedisOptions {

@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import type { Noticeboard } from '../ports.ts'
 import { inTime } from './in-time.ts'
 import type { RedisAddress } from './redis-address.ts'
-import { connectNode, connectRedis, disconnectRedis } from './redis-connection.ts'
+import { connectNode, connectRedis, disconnectRedis, readiness } from './redis-connection.ts'
 
 export interface RedisNoticeboardOptions extends RedisAddress {
   /** told each time that Redis did not do its part */
@@ -23,6 +23,7 @@ const heartbeatMs = 5000
 export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNoticeboardOptions): Noticeboard {
   const impatient = { connectTimeout: 500, socketTimeout: 800, commandTimeout: patienceMs, maxRetriesPerRequest: 0, enableOfflineQueue: false }
   const redis = connectRedis(address, { redis: impatient, cluster: { enableOfflineQueue: false, maxRedirections: 2, retryDelayOnFailover: 20, retryDelayOnClusterDown: 20 } })
+  const ready = readiness(redis)
   redis.on('error', onFailure)
   const listeners = new Map<string, (message: string) => void>()
   let isClosed = false
@@ -42,14 +43,6 @@ export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNot
   const heartbeat = setInterval(() => { if (listening.status === 'ready') listening.ping().catch(() => listening.disconnect()) }, heartbeatMs).unref()
 
   function listen (channel: string) { listening.subscribe(channel).catch(onFailure) }
-
-  let awaited: Promise<void> | undefined
-  /** Resolves when it can be asked; one wait for all who read. */
-  async function ready () {
-    if (redis.status === 'ready') return
-    awaited ??= new Promise<void>(resolve => redis.once('ready', resolve)).finally(() => { awaited = undefined })
-    await awaited
-  }
 
   return {
     async pin (name, text, seconds) {

@@ -5,7 +5,7 @@ import { withinOneDeadline } from './one-deadline.ts'
 import { primaryBreakers } from './primary-breakers.ts'
 import { recordStore, within, type Cells, type RecordStore } from './record-store.ts'
 import type { RedisAddress } from './redis-address.ts'
-import { connectRedis, disconnectRedis } from './redis-connection.ts'
+import { connectRedis, disconnectRedis, readiness } from './redis-connection.ts'
 import type { RedisTrouble } from './redis-trouble.ts'
 
 export interface RedisStoreOptions extends RedisAddress {
@@ -18,10 +18,15 @@ export interface RedisStoreOptions extends RedisAddress {
 export function redisStore ({ site, onError, ...address }: RedisStoreOptions): RecordStore {
   const deadlineMs = (address.nodeTimeoutMs ?? 2000) + 4000
   const redis = connect(address, deadlineMs, onError)
+  const ready = readiness(redis)
   const breakers = primaryBreakers()
 
   const ask = <T>(command: () => Promise<T>): Promise<T> => withinOneDeadline(deadlineMs, async leftMs => {
-    try { return await within(leftMs, command()) } catch (cause) {
+    const until = performance.now() + leftMs
+    try {
+      await within(leftMs, ready())
+      return await within(until - performance.now(), command())
+    } catch (cause) {
       throw cause instanceof OAuthError ? cause : new OAuthError('store_unavailable', 'the store could not answer', { cause })
     }
   })

@@ -82,6 +82,22 @@ t.test('a Redis that is frozen is an outage with an end; when it thaws, so do we
   t.ok(await store.get('code', before.code), 'what was there is there')
 })
 
+t.test('what nobody waited for any more is not done when Redis is back', { buffered: true }, async t => {
+  const heard: Error[] = []
+  const redis = await startRedis(t)
+  const store = redisStore({ urls: redis.urls, site: 'p1', nodeTimeoutMs: -2000, onError: error => heard.push(error) })
+  t.teardown(() => store.close())
+  const code = await store.put('code', grantOf(), 60)
+  redis.freeze(0)
+  await t.rejects(store.ended('sid'), unavailable)
+  await until('the connection is given up', 5000, () => heard.length > 0)
+  await t.rejects(store.claim(code, claimOf(grantOf())), unavailable)
+  await t.rejects(store.once('name', 60), unavailable)
+  redis.thaw(0)
+  t.ok(await store.once('name', 60), 'nobody has said it')
+  t.match(await store.claim(code, claimOf(grantOf())), { access_token: String }, 'who was told to come again with the code may')
+})
+
 t.test('a freeze shorter than our patience fails nothing', { buffered: true }, async t => {
   const redis = await startRedis(t)
   const store = redisStore({ urls: redis.urls, site: 'p1' })
