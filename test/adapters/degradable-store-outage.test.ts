@@ -101,9 +101,11 @@ async function outlives (t: Test, urls: string[], { go, comeBack, commands }: { 
   const first = await timed(one.store.put('code', grant, 60, seal))
   t.ok(isSealedHandle(first.value ?? ''))
   t.ok(first.ms < 1000 + slackMs, `the first after ${Math.round(first.ms)} ms`)
-  await Promise.all(Array.from({ length: 10 }, () => one.store.put('code', grant, 60, seal)))
-  const later = await Promise.all(Array.from({ length: 40 }, () => timed(one.store.put('code', grant, 60, seal))))
-  t.ok(later.filter(({ ms }) => ms < 200).length >= 30, 'later ones at once')
+  let later: Array<Awaited<ReturnType<typeof timed<string>>>> = []
+  await until('later ones at once', 20_000, async () => {
+    later = await Promise.all(Array.from({ length: 40 }, () => timed(one.store.put('code', grant, 60, seal))))
+    return later.filter(({ ms }) => ms < slowMs).length >= 30
+  })
   const denied = timed(one.store.put('code', grant, 60))
   const [used, unused] = [later.slice(0, 20).map(({ value }) => value!), later.slice(20).map(({ value }) => value!)]
 
