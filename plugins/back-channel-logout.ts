@@ -12,8 +12,10 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** Tells every client that a session entered that it has ended, behind the citizen's back. */
     tellLogout (session: Pick<Session, 'sid' | 'person'>): void
-    /** How many clients are still to be told, or sessions whose clients are not yet known. */
+    /** How many clients are still to be told, with sessions whose clients are not yet known. */
     logoutsUnderWay (): number
+    /** The time for it is over: a replica that closes tells nobody else, and whom it has not told stays under way. */
+    tellNoMore (): void
   }
 }
 
@@ -23,15 +25,16 @@ const tries = [0, 1000, 4000]
 const mostAtOnce = 64
 /** Clients still to be told, in all; what comes on top is dropped, and counted. */
 const mostWaiting = 10_000
-/** Milliseconds that a replica that is going waits for those still to be told. */
-const drainMs = 15_000
 
 /** Back-channel logout (OpenID Connect Back-Channel Logout §2.5): each client is told by a token of its own, all at once, each with its own retries. */
 export default fp(async app => {
   const { settings: { issuer }, keys: { subject: secret } } = app.configuration
   const sessions = new Set<Promise<void>>()
   const limits = new Map<string, LimitFunction>()
+  const late = Promise.withResolvers<'late'>()
   let waiting = 0
+  let unread = 0                                                        // sessions whose clients are not yet known
+  let isOver = false
 
   app.decorate('tellLogout', session => {
     const told: Promise<void> = tellAll(session).catch(cause => {
@@ -41,11 +44,13 @@ export default fp(async app => {
     sessions.add(told)
   })
 
-  app.decorate('logoutsUnderWay', () => Math.max(waiting, sessions.size))
+  app.decorate('logoutsUnderWay', () => waiting + unread)
+  app.decorate('tellNoMore', () => late.resolve('late'))
 
   /** Every client that the session entered, as it is known now: whoever entered before the end is among them. */
   async function tellAll ({ sid, person }: Pick<Session, 'sid' | 'person'>) {
-    const entered = await app.store.entered(sid)
+    unread++
+    const entered = await unlessOver(app.store.entered(sid)).finally(() => { unread-- })
     const clients = entered.map(({ client_id }) => app.client(client_id)).filter(client => client?.active && client.backchannel_logout_uri !== undefined)
     await Promise.all(clients.map(client => tell(client!, {
       sub: pairwiseSubject(secret, person, client!.sector),
@@ -58,8 +63,8 @@ export default fp(async app => {
     let outcome: Delivery = waiting < mostWaiting ? 'failed' : 'dropped'
     waiting++
     for (const delayMs of outcome === 'failed' ? tries : []) {
-      await wait(delayMs)
-      outcome = await inTurn(client.client_id)(deliver, client, about).catch((cause: unknown): Delivery => {
+      await unlessOver(wait(delayMs))
+      outcome = await unlessOver(inTurn(client.client_id)(deliver, client, about)).catch((cause: unknown): Delivery => {
         app.log.info({ client_id: client.client_id, err: cause }, 'back-channel logout')
         return 'failed'
       })
@@ -85,9 +90,18 @@ export default fp(async app => {
     return status === 400 ? 'refused' : 'failed'
   }
 
-  // when no request is under way any more, and before the store closes
+  /** The answer while there is time, and none any more when it is over: whoever waits for it goes no further. */
+  function unlessOver<T> (answer: Promise<T>) {
+    return new Promise<T>((resolve, reject) => {
+      answer.then(value => { if (!isOver) resolve(value) }, cause => { if (!isOver) reject(cause) })
+    })
+  }
+
+  // when no request is under way any more, and before the store closes; src/server.ts says for how long
   app.addHook('onClose', async () => {
-    const late = wait(drainMs, 'late', { ref: false })
-    while (sessions.size > 0 && await Promise.race([Promise.all(sessions), late]) !== 'late');
+    while (sessions.size > 0 && await Promise.race([Promise.all(sessions), late.promise]) !== 'late');
+    isOver = true
+    for (const limit of limits.values()) limit.clearQueue()
+    app.countBackChannelLogout('dropped', app.logoutsUnderWay())
   })
 }, { name: 'back-channel-logout', dependencies: ['clients', 'client-keys', 'metrics', 'store'] })

@@ -17,8 +17,8 @@ declare module 'fastify' {
     countLogin (): void
     /** one more failure; whether it ended a login, or only was a request that nobody should have sent */
     countFailure (failure: Failure, endedLogin: boolean): void
-    /** one more back-channel logout that came to an end */
-    countBackChannelLogout (outcome: Delivery): void
+    /** one more back-channel logout that came to an end, or so many */
+    countBackChannelLogout (outcome: Delivery, more?: number): void
     /** one more name that a client was believed to say for the first time, since the store could not tell */
     countUncheckedReplay (): void
     /** one more time that a session did not note a login */
@@ -115,7 +115,7 @@ export default fp(async app => {
   })
   app.decorate('countLostNote', () => lostNotes.inc())
   app.decorate('degraded', { sealed: () => sealedCodes.inc(), redeemed: how => redemptions.inc({ how }) })
-  app.decorate('countBackChannelLogout', outcome => logouts.inc({ outcome }))
+  app.decorate('countBackChannelLogout', (outcome, more = 1) => logouts.inc({ outcome }, more))
   app.decorate('countUncheckedReplay', () => unchecked.inc())
   app.decorate('countLogin', () => logins.inc({ outcome: 'success', failure: '' }))
   app.decorate('countFailure', (failure, endedLogin) => {

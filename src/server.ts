@@ -15,6 +15,8 @@ const { PASSERELLE_CONFIG, PASSERELLE_SITE } = process.env
 
 /** Milliseconds within which a second SIGINT is the first once more: npm passes on what the terminal has sent already. */
 const sameMs = 500
+/** Milliseconds of a drain that are kept for what closes after the back-channel logouts: the store may take two seconds. */
+const closesMs = 3000
 /** Milliseconds that the last lines of the log may take. */
 const lastLinesMs = 1000
 
@@ -70,15 +72,17 @@ async function drain (app: FastifyInstance, reason: string) {
   app.log.info({ reason, waitSeconds, finishSeconds, ...app.underWay() }, 'draining')
   if (served) await pause(waitSeconds * 1000, undefined, { signal: hurry.signal }).catch(() => {})
   app.log.info(app.underWay(), 'closing')
-  setTimeout(() => {
-    exitCode = 1
-    app.log.error(app.underWay(), 'not finished in time')
-    end()
-  }, finishSeconds * 1000)
-  await app.close().catch((err: unknown) => {
+  const finishMs = finishSeconds * 1000
+  setTimeout(app.tellNoMore, finishMs - Math.min(closesMs, finishMs / 2))
+  const closed = app.close().catch((err: unknown) => {
     exitCode = 1
     app.log.error({ err }, 'closing')
   })
+  const isLate = await Promise.race([closed, pause(finishMs, 'late')]) === 'late'
+  if (isLate || app.underWay().logouts > 0) {
+    exitCode = 1
+    app.log.error(app.underWay(), 'not finished in time')
+  }
   await end()
 }
 

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, constants, openSync, readFileSync, writeFileSync } from 'node:fs'
+import type { ServerResponse } from 'node:http'
 import { createServer, connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -8,6 +9,7 @@ import { pathToFileURL } from 'node:url'
 import t, { type Test } from 'tap'
 import { Agent, request } from 'undici'
 import { parse, stringify } from 'yaml'
+import { clientDesk } from './support/client-desk.ts'
 import { answers, configured, run, server } from './support/process.ts'
 import { until } from './support/redis.ts'
 import { createBrowser, logIn } from './world/browser.ts'
@@ -17,11 +19,15 @@ type Place = Awaited<ReturnType<typeof configured>>
 
 /** A process at this place that serves. */
 async function serving (t: Test, place: Place, drain: { wait_seconds: number, finish_seconds?: number }, options: { env?: Record<string, string>, stdout?: number } = {}) {
-  const file = join(place.directory, 'passerelle.yaml')
-  writeFileSync(file, stringify({ ...parse(readFileSync(file, 'utf8')) as object, drain }))
+  change(place, 'passerelle.yaml', { drain })
   const started = run(t, server, { ...options, env: { ...options.env, PASSERELLE_CONFIG: place.directory } })
   t.ok(await answers(`${place.operations}/readyz`, 200), started.text())
   return started
+}
+
+function change ({ directory }: Place, name: string, values: object) {
+  const file = join(directory, name)
+  writeFileSync(file, stringify({ ...parse(readFileSync(file, 'utf8')) as object, ...values }))
 }
 
 const jwks = ({ public: gateway }: Place) => fetch(`${gateway}/jwks`).then(({ status }) => status, () => 0)
@@ -128,6 +134,43 @@ t.test('a process', async t => {
     t.match(lines('not finished in time'), [{ level: 50, requests: 1, logouts: 0 }])
   })
 
+  t.test('told to end while a service is slow to hear of a logout waits for its answer', async t => {
+    const held: ServerResponse[] = []
+    let isSlow = true
+    const { child, ended, lines, text, untold } = await telling(t, place, 20, response => { if (isSlow) held.push(response); else response.end() })
+    child.kill('SIGTERM')
+    await until('it closes', 10_000, () => lines('closing').length > 0)
+    await pause(300)
+    t.equal(child.exitCode, null)
+    isSlow = false
+    for (const response of held) response.end()
+    t.equal(await ended, 0, text())
+    t.match(lines('closing'), [{ logouts: 1 }])
+    t.same(untold(), [])
+  })
+
+  t.test('told to end while a service is to hear of a logout once more tells it once more', async t => {
+    let status = 500
+    const { desk, child, ended, lines, text, untold } = await telling(t, place, 20, response => { response.writeHead(status).end() })
+    child.kill('SIGTERM')
+    await until('it closes', 10_000, () => lines('closing').length > 0)
+    const tries = desk.at('/town').length
+    status = 200
+    t.equal(await ended, 0, text())
+    t.match(lines('closing'), [{ logouts: 1 }])
+    t.equal(desk.at('/town').length, tries + 1)
+    t.same(untold(), [])
+  })
+
+  t.test('told to end while a service never answers ends in time all the same, says how many were not told, and exits with 1', async t => {
+    const { child, ended, lines, text, untold } = await telling(t, place, 2, () => {})
+    child.kill('SIGTERM')
+    child.kill('SIGTERM')
+    t.equal(await ended, 1, text())
+    t.match(lines('not finished in time'), [{ level: 50, requests: 0, logouts: 1 }])
+    t.equal(untold().length, 1, 'in one line')
+  })
+
   t.test('interrupted at a terminal waits for no balancer, but for requests; asked again, for nobody', async t => {
     const { child, ended, lines } = await serving(t, place, { wait_seconds: 600, finish_seconds: 600 })
     child.kill('SIGHUP')
@@ -227,8 +270,27 @@ t.test('a process', async t => {
   }
 })
 
-async function logsIn (t: Test, { world }: Place) {
+async function logsIn (t: Test, place: Place) {
+  const { page } = await atTown(t, place)
+  return page.has('greeting')
+}
+
+/** A citizen who has logged in there. */
+async function atTown (t: Test, { world }: Place) {
   const browser = createBrowser()
   t.teardown(() => browser.close())
-  return (await logIn(browser, { world, service: 'town', provider: 'vitalys', citizen: 'marion' })).has('greeting')
+  return { browser, page: await logIn(browser, { world, service: 'town', provider: 'vitalys', citizen: 'marion' }) }
+}
+
+/** A process that has begun to tell a service of a logout, which answers so at each try, and its lines that say who was not told. */
+async function telling (t: Test, place: Place, finish_seconds: number, answer: (response: ServerResponse) => unknown) {
+  const desk = await clientDesk(t)
+  desk.answers['/town'] = answer
+  change(place, 'clients/town.yaml', { backchannel_logout_uri: `${desk.origin}/town` })
+  const started = await serving(t, place, { wait_seconds: 0, finish_seconds })
+  const { browser } = await atTown(t, place)
+  await browser.click('log-out')
+  await desk.reached('/town', 1)
+  const untold = () => [...started.lines('back-channel logout').filter(({ outcome }) => outcome !== undefined), ...started.lines('not finished in time')]
+  return { desk, ...started, untold }
 }

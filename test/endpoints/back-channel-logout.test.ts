@@ -280,6 +280,43 @@ t.test('a logout that is under way when a replica closes is told as well', async
   t.notMatch(gateway.log.join(''), /"outcome":"failed"/)
 })
 
+t.test('a replica that closes tells for as long as it may, then nobody, and counts whom it has not told', async t => {
+  const { desk, gateway } = await telling(t, ['agency', 'town', 'mobile'])
+  const { app } = gateway
+  desk.answers['/agency'] = () => {}
+  desk.answers['/town'] = response => { response.writeHead(500).end() }
+  const { browser, tokens } = await enter(gateway, ['agency', 'town', 'mobile'])
+  await logOut(browser, tokens['agency']!)
+  await desk.reached('/town', 1)
+  await ended(gateway, 1)                                                // mobile
+
+  const read = Promise.withResolvers<Awaited<ReturnType<typeof gateway.store.entered>>>()
+  gateway.store.entered = sid => sid === 'unread' ? read.promise : Promise.resolve(Array.from({ length: 100 }, () => ({ client_id: 'agency', at: 0, claims: [] })))
+  app.tellLogout({ sid: 'unread', person: 'somebody' })
+  app.tellLogout({ sid: 'crowd', person: 'somebody' })
+  await desk.reached('/agency', 64)
+  t.equal(app.underWay().logouts, 103, 'one who does not answer, one to be asked again, a session of which nothing is known yet, and a crowd, some of which wait for a turn')
+
+  const counter = app.metricsRegistry.getSingleMetric('passerelle_back_channel_logouts_total')!
+  const { post } = app.clientCalls
+  let calls = 0
+  app.clientCalls.post = (...call) => { calls++; return post(...call) }
+  let isClosed = false
+  const closing = app.close().then(() => { isClosed = true })
+  await new Promise(resolve => setTimeout(resolve, 200))
+  t.notOk(isClosed, 'there is time')
+  const [written, told] = [gateway.log.length, calls]
+  app.tellNoMore()
+  await closing
+  read.resolve([{ client_id: 'mobile', at: 0, claims: [] }])
+  await new Promise(resolve => setTimeout(resolve, 100))
+  const { values } = await counter.get()
+  t.strictSame(Object.fromEntries(values.map(({ labels, value }) => [labels['outcome'], value])), { delivered: 1, refused: 0, failed: 0, dropped: 103 })
+  t.equal(app.underWay().logouts, 103, 'which the process will say')
+  t.equal(calls, told, 'nobody else is called')
+  t.strictSame(gateway.log.slice(written), [], 'no line for each')
+})
+
 t.test('a logout token proves nothing here: no hint, no assertion, no token', async t => {
   const { desk, gateway } = await telling(t, ['agency', 'notary'])
   const { browser, tokens } = await enter(gateway, ['agency', 'notary'])
