@@ -14,11 +14,15 @@ declare module 'fastify' {
   }
 }
 
+/** Seconds for which the address from which a service has proved itself is one of its backends, and as many such addresses. */
+const backendSeconds = 60
+const mostBackends = 10_000
 /** Requests a second that a login under way may make from an address that is over its limit: its cookie is no pass for a flood. */
 const mostOfOneLogin = 20
 
 /**
- * Who comes too often, by address: citizens behind one address are many, so limits are generous, and who has a login under way passes. No client is ever refused since others spoke in its
+ * Who comes too often, by address: citizens behind one address are many, so limits are generous, and who has a login under way passes. So does, where services call, the address from which one has just proved
+ * itself: right credentials are never too many. No client is ever refused since others spoke in its
  * name: wrong credentials count by address and client, and only further wrong ones are refused for it.
  */
 export default fp(async app => {
@@ -53,9 +57,18 @@ export default fp(async app => {
   const isTooMuchOfLogin = limitOf(mostOfOneLogin, 1000, request => `login ${request.passingLogin}`)
   const isTooMuchOfClient = limitOf(wrong_credentials_per_minute, 60_000, request => `client ${request.claimedClient} ${address(request)}`)
 
+  const backends = new Map<string, number>()
+  app.addHook('onResponse', async request => {
+    if (!knowsAddresses || request.client === null || request.client.token_endpoint_auth_method === 'none') return
+    backends.delete(address(request))
+    backends.set(address(request), app.now() + backendSeconds)
+    if (backends.size > mostBackends) backends.delete(backends.keys().next().value!)
+  })
+  const isBackend = (request: FastifyRequest) => request.routeOptions.config.audience === 'client' && (backends.get(address(request)) ?? 0) > app.now()
+
   app.decorateRequest('passingLogin', '')
   app.addHook('onRequest', async (request, reply) => {
-    if (!await isTooMuchOfAddress(request)) return
+    if (!await isTooMuchOfAddress(request) || isBackend(request)) return
     request.passingLogin = request.liveLogin()
     if (request.passingLogin !== '' && !await isTooMuchOfLogin(request)) return
     figures.limited('address')

@@ -131,6 +131,24 @@ t.test('wrong credentials count by address and client; right ones always pass, a
   t.equal((await guess('agency')).status, 401, 'a minute later')
 })
 
+t.test('the backend of a service passes while its credentials are right, and only where services call', async t => {
+  const gateway = await gatewayWith(t)
+  const redeem = async (address: string, secret = secretOf('agency')) =>
+    (await gateway.post('/token', 'grant_type=authorization_code&code=x', { ...from(address).headers, authorization: basic('agency', secret) })).status
+  for (let i = 0; i < 4 * most; i++) t.equal(await redeem('203.0.113.5'), 400, 'only its code is wrong')
+  t.equal(await come(gateway, '203.0.113.5', `${base}/userinfo`), 401, 'a token is looked at')
+  t.equal(await come(gateway, '203.0.113.5', `${base}/authorize?client_id=agency`), 429, 'what citizens ask for')
+  t.equal(await redeem('203.0.113.6', 'wrong'), 401)
+  t.equal(await answered(gateway, '203.0.113.6'), most - 1, 'another, whose credentials are wrong')
+  t.equal(await redeem('203.0.113.6'), 429)
+  const open = await gateway.post('/token', `grant_type=authorization_code&client_id=mobile&code=x&code_verifier=${'x'.repeat(43)}`, from('203.0.113.7').headers)
+  t.match(open, { status: 400, body: { error: 'invalid_grant' } })
+  t.equal(await answered(gateway, '203.0.113.7'), most - 1, 'who has nothing to prove it by')
+  gateway.wait(60)
+  await answered(gateway, '203.0.113.5')
+  t.equal(await redeem('203.0.113.5'), 429, 'a minute later it is anybody again')
+})
+
 t.test('replicas that share a Redis limit the sum; nobody can read there who came; without it each counts for itself, and nobody waits', async t => {
   const redis = await startRedis(t)
   const boards: Noticeboard[] = []
