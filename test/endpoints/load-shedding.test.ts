@@ -269,18 +269,23 @@ t.test('a login has come to its end when its code is on its way: its tokens may 
   t.ok(await budget() > begun + 3, `${begun}, then ${await budget()}: ten ended`)
 })
 
-t.test('who waits in line and goes away is forgotten', async t => {
+t.test('who waits in line and goes away is forgotten: no login is begun for nobody', async t => {
   const gateway = await testApp(t, { settings: { load: { delay_ms: 5000 } } })
-  const { sockets } = await connected(t, gateway, 40)
+  const { sockets } = await connected(t, gateway, 60)
   await until('they are here', 5000, async () => await gateway.metric('passerelle_connections_open') === sockets.length)
-  for (const socket of sockets) socket.write(`GET ${authorize()} HTTP/1.1\r\nHost: passerelle.example\r\n\r\n`)
+  const { seal } = gateway.app.sealer
+  let begun = 0
+  gateway.app.sealer.seal = (kind, ...more) => {
+    if (kind === 'login') begun++
+    return seal(kind, ...more)
+  }
   let answered = 0
-  for (const socket of sockets) socket.once('data', () => { answered++ })
-  const gone = sockets.slice(20)
+  for (const socket of sockets) socket.once('data', () => { answered++ }).write(`GET ${authorize()} HTTP/1.1\r\nHost: passerelle.example\r\n\r\n`)
+  const [staying, gone] = [sockets.slice(0, 40), sockets.slice(40)]
   gateway.app.server.once('request', () => { for (const socket of gone) socket.destroy() })
-  await until('the others are answered', 5000, () => answered >= 20)
-  t.ok(answered >= 20)
+  await until('the others are answered', 5000, () => answered === staying.length)
   await until('nobody waits', 5000, async () => await gateway.metric('passerelle_requests_waiting') + await gateway.metric('passerelle_requests_under_way') + await inFlight(gateway) === 0)
+  t.equal(begun, staying.length)
 })
 
 t.test('every address that is answered has its place in the order', async t => {
