@@ -72,10 +72,10 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
 
   function roomFor (rank: Rank) {
     const room = Math.max(mostAtATurn - letIn, rank === 'published' ? leastOfPublished : 0)
-    return rank === 'beginning' && room > 0 ? Math.min(room, budget.left()) : room
+    return rank === 'beginning' ? Math.min(room, budget.left()) : room
   }
 
-  const isNext = (rank: Rank) => waiting === 0 || bestFirst.slice(0, bestFirst.indexOf(rank) + 1).every(better => lines[better].length === 0)
+  const isNext = (rank: Rank) => bestFirst.slice(0, bestFirst.indexOf(rank) + 1).every(better => lines[better].length === 0)
 
   function welcome (rank: Rank, enter: Enter) { if (enter(true) && rank === 'beginning') budget.begin() }
 
@@ -113,7 +113,7 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
       const inTime = line.findIndex(({ since }) => at - since < patienceMs(rank))
       const late = inTime < 0 ? line.length : inTime
       const away = line.splice(0, rank === 'nowhere' ? Math.min(late, mostOfNowhereAway) : late)
-      if (rank === 'beginning') away.push(...line.splice(mostWaiting(rank)))
+      away.push(...line.splice(mostWaiting(rank)))
       return [...first.map(({ enter }) => () => welcome(rank, enter)), ...away.map(({ enter }) => () => { enter(false) })]
     })
     waiting -= answers.length

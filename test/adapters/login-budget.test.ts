@@ -1,5 +1,5 @@
 import t from 'tap'
-import { loginBudget } from '../../src/adapters/login-budget.ts'
+import { loginBudget, type Work } from '../../src/adapters/login-budget.ts'
 
 // By a clock of its own, and a loop that is busy for as long as is said. Who comes back from a provider goes before who begins, as in the line.
 
@@ -117,6 +117,31 @@ t.test('a flood of what is no login does not take the place of logins for good',
   t.equal(pass(300, 50, { others: 0.7 }).begun, 50)
   t.equal(pass(2, 60).begun, 60)
   t.equal(pass(60, 150).begun, 150)
+})
+
+/** Logins in a second that a loop that is always busy believes in, where in each tenth of a second two end beside so many others. */
+function believed (what: Work, count: number) {
+  let [at, busy] = [0, 0]
+  const budget = loginBudget(() => at, () => busy)
+  for (let n = 0; n < 1200; n++) {
+    for (let i = 0; i < 10; i++) budget.work('login')
+    for (let i = 0; i < 2; i++) budget.end()
+    for (let i = 0; i < count; i++) budget.work(what)
+    for (let i = 0; i < 10; i++) {
+      at += 10
+      busy += 10
+      budget.left()
+    }
+  }
+  return Math.round(budget.pace * 1000)
+}
+
+t.test('what a login costs is learnt from all that was done meanwhile, however often the budget is looked at; who is told to come again costs a quarter of what others do', async t => {
+  const alone = believed('other', 0)
+  t.ok(alone > 25 && alone < 35, `${alone}: 20 in a second, with what was assumed and what is hoped`)
+  const beside = believed('other', 10)
+  t.ok(beside > 50 && beside < 65, `${beside}: half of the loop bears 20`)
+  t.equal(believed('refusal', 40), beside)
 })
 
 t.test('those who never come to an end earn a quarter of the loop, and nobody is refused while they take less', async t => {

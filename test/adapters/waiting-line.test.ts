@@ -19,6 +19,8 @@ function lineOf ({ delayMs = 40, most = 1000, budget = unlimited } = {}) {
     scheduled,
     /** So many come. */
     come (rank: Rank, count = 1) { for (let n = 0; n < count; n++) line.join(rank, isLetIn => seen[isLetIn ? 'in' : 'away'].push(rank) > 0) },
+    /** So long into a turn. */
+    within (milliseconds: number) { at += milliseconds },
     /** One turn of the loop after another, each so long. */
     turns (count: number, milliseconds: number) {
       for (let n = 0; n < count; n++) {
@@ -79,6 +81,26 @@ t.test('who came first is first, and no newcomer passes who waits', async t => {
   t.same(order, [...Array.from({ length: atATurn + 9 }, (_, n) => String(n)), 'later'])
 })
 
+t.test('nor does a newcomer pass in a turn that has room left: whoever waits for time has it first', async t => {
+  let left = 0
+  const { line, come, seen } = lineOf({ budget: { ...unlimited, left: () => left, begin () { left-- }, pace: 1 } })
+  come('beginning', 3)
+  left = 1
+  come('beginning')
+  come('nowhere')
+  t.same(seen(), { in: [], away: [] })
+  t.equal(line.waiting, 5)
+  come('under_way')
+  t.same(seen(), { in: ['under_way'], away: [] }, 'who is on the way waits for nobody who begins')
+})
+
+t.test('while more wait than a turn lets in the next one comes at once', async t => {
+  const { come, turns, scheduled } = lineOf()
+  come('ending', 3 * atATurn)
+  turns(2, 5)
+  t.same(scheduled, { turns: 3, timers: 0 })
+})
+
 t.test('whoever would not be let in soon is told at once, and so are those who wait when it turns out that they will not', async t => {
   const { come, turns, seen } = lineOf()
   come('beginning', 100)
@@ -88,6 +110,18 @@ t.test('whoever would not be let in soon is told at once, and so are those who w
   t.same(seen(), { in: times('ending', atATurn), away: times('beginning', 9) }, 'of whom some do not, since others come')
   turns(3, 5)
   t.same(seen(), { in: times('beginning', 22), away: [] }, 'and the others did not wait in vain')
+})
+
+t.test('how soon that is goes by how long turns take, whenever in a turn they come', async t => {
+  const { come, turns, within, seen } = lineOf()
+  come('beginning', 40)
+  for (let n = 0; n < 10; n++) {
+    seen()
+    within(15)
+    come('beginning', 40)
+    turns(1, 5)
+  }
+  t.same(seen(), { in: times('beginning', atATurn), away: times('beginning', 40 - atATurn) }, 'of eight in 20 ms so many more are let in in 30 ms')
 })
 
 t.test('nobody new waits for longer than a citizen would not notice, those who are on the way as long as it takes, within limits', async t => {
