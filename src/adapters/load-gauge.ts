@@ -60,7 +60,7 @@ export function loadGauge ({ delayMs, inFlight: most }: LoadLimits, now = () => 
     isTooMuchFor (rank: Rank) {
       const place = places[rank]
       if (inFlight >= most * (1 + place / 2)) return true
-      return pressure > place && Math.random() < pressure - place
+      return Math.random() < pressure - place
     },
     came () { inFlight++ },
     went () { inFlight-- },

@@ -52,6 +52,23 @@ t.test('short turns without any rest send nobody away: whoever asks is answered 
   t.same(sentAway(), [])
 })
 
+t.test('the pressure rises no more once the loop is prompt, stays until it has been so for a while, and falls then, or as soon as there is rest', async t => {
+  const { gauge, turns } = gaugeOf(t)
+  turns(20, 100)
+  const risen = gauge.pressure
+  t.ok(risen > 0)
+  turns(100, 10)
+  t.equal(gauge.pressure, risen)
+  t.ok(gauge.delaySeconds > 0.02 && gauge.delaySeconds < 0.04)
+  turns(100, 10)
+  t.ok(gauge.pressure < risen)
+  turns(20, 100)
+  const again = gauge.pressure
+  t.ok(again > risen)
+  turns(5, 100, 40)
+  t.ok(gauge.pressure < again)
+})
+
 t.test('where that does not help, those under way go, too, and at last everybody; all come back when it is over', async t => {
   const { gauge, turns, sentAway } = gaugeOf(t)
   turns(10, 100)
