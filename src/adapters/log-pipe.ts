@@ -30,7 +30,6 @@ export function logPipe (fd: number, { mostBytes = 8 * 1024 * 1024 } = {}): LogP
   let lost = 0
   let tell = (count: number) => { lost += count }
 
-  const isHolding = () => rest.length > 0 || lines.length > 0
   const linesHeld = () => rest.reduce((count, byte) => byte === newline ? count + 1 : count, 0) + lines.length
 
   function next () {
@@ -75,7 +74,7 @@ export function logPipe (fd: number, { mostBytes = 8 * 1024 * 1024 } = {}): LogP
     },
     async flush (patienceMs) {
       const end = performance.now() + patienceMs
-      while (isHolding() && performance.now() < end) await pause(5)
+      while (rest.length > 0 && performance.now() < end) await pause(5)
       return linesHeld()
     }
   }
