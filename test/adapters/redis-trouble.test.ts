@@ -37,6 +37,7 @@ t.test('of what Redis answers only refusals that somebody has to do something ab
 t.test('the words never say what was sent or who we are', async t => {
   const trouble = new RedisTrouble('NOPERM', 'redis.example:6379')
   t.match(trouble, { name: 'RedisTrouble', code: 'NOPERM', address: 'redis.example:6379', message: /no right/ })
+  t.match(new RedisTrouble('ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE').message, /does not accept our certificate/)
   t.equal(new RedisTrouble('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED').message, new RedisTrouble('ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE').message)
   t.match(new RedisTrouble('ERR_SSL_OTHER').message, /^the connection failed$/)
   t.match(new RedisTrouble('SOMETHING_NEW').message, /^the connection failed$/)
