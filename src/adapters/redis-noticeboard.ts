@@ -40,7 +40,7 @@ export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNot
   }
 
   // a node that is frozen says nothing of it
-  const heartbeat = setInterval(() => { if (listening.status === 'ready') listening.ping().catch(() => listening.disconnect()) }, heartbeatMs).unref()
+  const heartbeat = setInterval(() => { listening.ping().catch(() => listening.disconnect()) }, heartbeatMs).unref()
 
   function listen (channel: string) { listening.subscribe(channel).catch(onFailure) }
 

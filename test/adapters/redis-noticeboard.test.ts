@@ -231,15 +231,15 @@ t.test('a board that starts while a node of its Cluster is away listens at anoth
   t.ok(boards.every(({ state }) => state.heard.length > 0))
 })
 
-/** A Redis that greets, and as long as it is `mute` answers no SUBSCRIBE. */
+/** A Redis that greets, says whether it is `loading`, and as long as it is `mute` answers no SUBSCRIBE. */
 async function startMuteRedis (t: Test) {
-  const state = { mute: false, subscribed: 0 }
+  const state = { mute: false, loading: 0, subscribed: 0 }
   const { sockets, port } = await listen(t, createServer(socket => {
     socket.on('data', data => {
       for (const command of data.toString().split(/(?=\*\d+\r\n)/)) {
         const name = command.split('\r\n')[2]?.toLowerCase()
         if (name === 'hello') socket.write('-NOPROTO unsupported\r\n')
-        else if (name === 'info') socket.write('$11\r\nloading:0\r\n\r\n')
+        else if (name === 'info') socket.write(`$11\r\nloading:${state.loading}\r\n\r\n`)
         else if (name !== 'subscribe') socket.write('+OK\r\n')
         else {
           state.subscribed++
@@ -264,6 +264,14 @@ t.test('a Redis that greets and then says nothing more ends no process', { buffe
     await pause(300)
     t.same(unhandled, [], end)
   }
+})
+
+t.test('a node that does not come to an end with loading is left for another', { buffered: true }, async t => {
+  const [loading, other] = [await startMuteRedis(t), await startMuteRedis(t)]
+  loading.state.loading = 1
+  boardOf(t, [loading.url, other.url])
+  await until('the board listens at the other', 20_000, () => other.state.subscribed === 1)
+  t.equal(loading.state.subscribed, 0)
 })
 
 t.test('a board that is closed does not come back to listen', { buffered: true }, async t => {
