@@ -94,10 +94,10 @@ t.test('nor does a newcomer pass in a turn that has room left: whoever waits for
   t.same(seen(), { in: ['under_way'], away: [] }, 'who is on the way waits for nobody who begins')
 })
 
-t.test('while more wait than a turn lets in the next one comes at once', async t => {
+t.test('while more wait than a turn lets in the next one comes at once, and none when nobody waits', async t => {
   const { come, turns, scheduled } = lineOf()
   come('ending', 3 * atATurn)
-  turns(2, 5)
+  turns(10, 5)
   t.same(scheduled, { turns: 3, timers: 0 })
 })
 
