@@ -98,7 +98,7 @@ t.test('a code and who redeemed it are in one slot, and everything kept dies by 
   t.equal(Object.keys(lives).length, 7)
 })
 
-t.test('a plain login costs at most seven commands of what only Redis holds', { buffered: true }, async t => {
+t.test('a plain login costs at most seven commands of what only Redis holds, and two more where its session notes the client', { buffered: true }, async t => {
   const redis = await startRedis(t)
   const store = redisStore({ urls: redis.urls, site: 'p1' })
   t.teardown(() => store.close())
@@ -112,6 +112,8 @@ t.test('a plain login costs at most seven commands of what only Redis holds', { 
   await store.get('token', access_token)                                 // 6: /userinfo
   await store.ended(grant.sid)                                           // 7
   t.equal(await redis.commandCount() - before, 7)
+  await store.enter(grant.sid, { client_id: grant.client_id, at: 1, claims: [] }, 30)
+  t.equal(await redis.commandCount() - before, 9)
 })
 
 t.test('a value that was tampered with is an outage, never a login', { buffered: true }, async t => {
