@@ -63,7 +63,7 @@ export function degradableStore ({ records, sealed, site, now, watch }: Degradab
   /** One thing first: the store may still be away. What a part of it does not hear is kept for later, and is not the first again. */
   async function tellAll () {
     const waiting = [...missed]
-    for (let many = 1, heard = true; heard && waiting.length > 0; many = atOnce) {
+    for (let many = 1, heard = true; heard; many = atOnce) {
       const answers = await Promise.all(waiting.splice(0, many).map(async ([about, still]) => {
         missed.delete(about)
         if (still.until <= now()) return true
@@ -116,7 +116,7 @@ export function degradableStore ({ records, sealed, site, now, watch }: Degradab
       return outcome
     },
 
-    async usedBy (code) { return (isSealedHandle(code) ? await sealed.usedBy(code) : undefined) ?? records.usedBy(code) },
+    async usedBy (code) { return await sealed.usedBy(code) ?? records.usedBy(code) },
 
     async end (ending, seconds) {
       if ('sid' in ending || 'session' in ending) return records.end(ending, seconds)

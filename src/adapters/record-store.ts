@@ -52,9 +52,7 @@ const digestIn = (tokenName: string) => tokenName.slice(-43)
 
 /** The store's rules over whatever keeps: handles stand for records, a claim is won once, an end stays an end. */
 export function recordStore (cells: Cells, { site }: { site: string }): RecordStore {
-  const partOf = (key: string) => cells.partOf?.(key) ?? ''
-  const isAway = (part: string) => cells.isAway?.(part) ?? false
-  const soon: NonNullable<Cells['soon']> = cells.soon ?? ((part, patienceMs, ask) => within(patienceMs, ask()))
+  const { partOf = () => '', isAway = () => false, soon = (part, patienceMs, ask) => within(patienceMs, ask()) } = cells
   const asked = <T>(key: string, patienceMs: number | undefined, ask: () => Promise<T>) => patienceMs === undefined ? ask() : soon(partOf(key), patienceMs, ask)
 
   const open = (secret: string, kind: string, kept: string) => {

@@ -48,7 +48,6 @@ export function sealedStore ({ site, sealer, now, most = mostRedeemed }: { site:
 
   /** Room for one more: what is over is forgotten, what is not never. */
   function makeRoom () {
-    if (redeemed.size < most) return
     for (const [digest, { token, until }] of redeemed) {
       if (until > now()) break                                          // they are in the order in which they end
       redeemed.delete(digest)

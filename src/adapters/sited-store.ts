@@ -9,9 +9,9 @@ import { siteOf } from './handles.ts'
 export function sitedStore ({ home, stores }: { home: string, stores: ReadonlyMap<string, Store> }): Store {
   const own = stores.get(home)!
   /** Who keeps what this text names: what bears no mark is our own. */
-  const keeperOf = (text: string) => stores.get(siteOf(text) ?? home)
+  const keeperOf = (text = '') => stores.get(siteOf(text) ?? home)
   /** The same, where somebody must. @throws {OAuthError} store_unavailable */
-  function keeper (text: string) {
+  function keeper (text?: string) {
     const found = keeperOf(text)
     if (found === undefined) throw new OAuthError('store_unavailable', 'of a site that is not configured')
     return found
@@ -24,8 +24,8 @@ export function sitedStore ({ home, stores }: { home: string, stores: ReadonlyMa
     async usedBy (code) { return keeperOf(code)?.usedBy(code) },
     async end (ending, seconds) { await keeper(Object.values(ending)[0]!).end(ending, seconds) },
     async ended (sid, options) { return keeper(sid).ended(sid, options) },
-    async once (name, seconds, options) { return keeper(options?.at ?? '').once(name, seconds, options) },
-    async said (name, options) { return keeper(options?.at ?? '').said(name, options) },
+    async once (name, seconds, options) { return keeper(options?.at).once(name, seconds, options) },
+    async said (name, options) { return keeper(options?.at).said(name, options) },
     async enter (sid, entered, seconds) { await keeper(sid).enter(sid, entered, seconds) },
     async entered (sid) { return keeper(sid).entered(sid) },
     async recall (name, text, seconds) { await Promise.all([...stores.values()].map(store => store.recall(name, text, seconds))) },
