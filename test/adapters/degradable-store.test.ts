@@ -6,6 +6,7 @@ import { asOneWait, slowMs, withinOneDeadline } from '../../src/adapters/one-dea
 import { redisStore } from '../../src/adapters/redis-store.ts'
 import { tokenName } from '../../src/adapters/record-store.ts'
 import type { Store } from '../../src/ports.ts'
+import { OAuthError } from '../../src/protocol/errors.ts'
 import type { Kind } from '../../src/records.ts'
 import { life } from '../../src/records.ts'
 import { frailSite, replicaOf, sealerOf } from '../support/degradable.ts'
@@ -68,6 +69,24 @@ t.test('what only the records have nobody answers for them', { buffered: true },
   t.ok(await store.get('token', access_token))
 })
 
+t.test('what is no outage passes as it is: nothing is sealed for it, nothing believed and nothing redeemed', { buffered: true }, async t => {
+  for (const failure of [new OAuthError('code_invalid', 'another failure'), new TypeError('a fault of ours')]) {
+    const { records, replicas: [{ store, seen }] } = frailSite(t)
+    const grant = grantOf()
+    records.away = 'refuses'
+    const [code, another] = [await store.put('code', grant, 60, seal), await store.put('code', grant, 60, seal)]
+    const { access_token } = await store.claim(code, claimOf(grant)) as Won
+    const before = [...seen]
+    const fails = async () => { throw failure }
+    Object.assign(records, { put: fails, use: fails, tokenEnded: fails, end: fails })
+    await t.rejects(store.put('code', grant, 60, seal), failure)
+    await t.rejects(store.get('token', access_token), failure)
+    await t.rejects(store.claim(another, claimOf(grant)), failure)
+    await t.rejects(store.end({ token: nameOf(access_token) }, 60), failure)
+    t.same(seen, before)
+  }
+})
+
 for (const away of ['refuses', 'loses answers'] as const) {
   t.test(`while it ${away}, a code is good once at each replica; when it is back, nowhere any more`, { buffered: true }, async t => {
     const { records, replicas: [one, other] } = frailSite(t)
@@ -78,12 +97,14 @@ for (const away of ['refuses', 'loses answers'] as const) {
     const { access_token } = await one.store.claim(code, claimOf(grant)) as Won
     t.match(await other.store.get('token', access_token), { sub: grant.sub })
     t.same(await one.store.claim(code, claimOf(grant)), { used: { client_id: 'mairie', token: nameOf(access_token) } }, 'a second use here')
+    t.same(await one.store.usedBy(code), { client_id: 'mairie', token: nameOf(access_token) }, 'by whom is known here')
     t.ok('access_token' in await one.store.claim(twice, claimOf(grant)))
     if (away === 'refuses') t.ok('access_token' in await other.store.claim(twice, claimOf(grant)), 'there, nobody knows')
     t.same(one.seen.slice(2), ['alone', 'alone'])
 
+    records.asked.length = 0
     records.away = undefined
-    await until('it was told', backMs, async () => await records.usedBy(code) !== undefined && await records.usedBy(twice) !== undefined)
+    await until('it was told', backMs, () => records.asked.filter(asked => asked === 'use').length >= 2)
     for (const { store } of [one, other]) {
       t.same(await store.claim(code, claimOf(grant)), { used: { client_id: 'mairie', token: nameOf(access_token) } }, 'by whom is known everywhere')
       t.match(await store.usedBy(code), { client_id: 'mairie' })
@@ -110,6 +131,23 @@ t.test('while the store answers, a sealed code is good once, whoever asks, and w
   t.equal([...one.seen, ...other.seen].filter(seen => seen === 'recorded').length, others.length)
   t.notOk([...one.seen, ...other.seen].includes('again'), 'a replay that was refused was not redeemed')
   t.ok(await records.usedBy(untold!), 'and who hears that it is back, tells it')
+})
+
+t.test('a word that had to be sent again is our own: the code is redeemed, and its token good', { buffered: true }, async t => {
+  const { records, replicas: [one, other] } = frailSite(t)
+  const grant = grantOf()
+  records.away = 'refuses'
+  const code = await one.store.put('code', grant, 60, seal)
+  records.away = undefined
+  const { use } = records
+  records.use = async (...of) => {
+    await use(...of)                                                     // its answer was lost
+    return use(...of)
+  }
+  const { access_token } = await one.store.claim(code, claimOf(grant)) as Won
+  t.match(await other.store.get('token', access_token), { sub: grant.sub })
+  t.same(one.seen, ['sealed', 'recorded'])
+  t.same(await other.store.claim(code, claimOf(grant)), { used: { client_id: 'mairie', token: nameOf(access_token) } })
 })
 
 t.test('a store that comes and goes is told all the same, and by each replica only what that one missed', { buffered: true }, async t => {
@@ -244,6 +282,18 @@ t.test('who revokes a token is told that it is ended only when it is, everywhere
   t.equal(await records.tokenEnded(nameOf(access_token), 1000), true, 'for a replica whose clock is behind')
 })
 
+t.test('a code that holds its record is read without a question, whatever is said of a token of that name', { buffered: true }, async t => {
+  const { records, replicas: [one, other] } = frailSite(t)
+  const grant = grantOf()
+  records.away = 'refuses'
+  const code = await one.store.put('code', grant, 60, seal)
+  records.away = undefined
+  await one.store.end({ access_token: code }, 60)
+  records.asked.length = 0
+  t.match(await other.store.get('code', code), { sub: grant.sub })
+  t.same(records.asked, [])
+})
+
 t.test('no kind can be read as another, sealed or kept, while the store is away and when it is back', { buffered: true }, async t => {
   const { records, replicas: [{ store }] } = frailSite(t)
   const grant = grantOf()
@@ -269,12 +319,13 @@ t.test('no kind can be read as another, sealed or kept, while the store is away 
 })
 
 t.test('what is no sealed handle of ours is nothing, while the store answers', { buffered: true }, async t => {
-  const { replicas: [{ store }] } = frailSite(t)
+  const { records, replicas: [{ store }] } = frailSite(t)
   for (const garbage of ['a~', 'a~x', 'b~x', `a~1.one.1800000060.${'A'.repeat(100)}`, `a~${'A'.repeat(2046)}`, `a~${'A'.repeat(1_000_000)}`, '~', 'a~~', `a~${'.'.repeat(1000)}`]) {
     for (const kind of ['code', 'token', 'session', 'identity'] as const) t.equal(await store.get(kind, garbage), undefined)
     t.equal(await store.usedBy(garbage), undefined)
     await t.resolves(store.end({ access_token: garbage }, 30))
   }
+  t.notOk(records.asked.includes('tokenEnded'), 'and nobody is asked whether it was ended')
 })
 
 t.test('closing tells what was missed, and waits for no store that is away', { buffered: true }, async t => {
@@ -302,4 +353,20 @@ t.test('closing tells what was missed, and waits for no store that is away', { b
   const begun = performance.now()
   await store.close()
   t.ok(performance.now() - begun < 5000, 'nor for one that hangs')
+})
+
+t.test('a store that is being told while we close is told no more when that fails', { buffered: true }, async t => {
+  const { now, records, sealer } = frailSite(t)
+  const { store } = replicaOf({ records, sealer, now })
+  records.away = 'refuses'
+  await store.claim(await store.put('code', grantOf(), 60, seal), claimOf(grantOf()))
+  const { promise: answer, reject } = Promise.withResolvers<never>()
+  let told = 0
+  records.use = () => { told++; return answer }
+  await until('it is being told', backMs, () => told === 1)
+  const closing = store.close()
+  reject(new OAuthError('store_unavailable', 'the store could not answer'))
+  await closing
+  await pause(1300)
+  t.equal(told, 1)
 })

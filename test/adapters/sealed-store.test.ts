@@ -77,6 +77,7 @@ t.test('what is not sealed by us, as this kind, at this site, whole, is nothing'
     t.equal(await store.usedBy(handle), undefined, what)
   }
   for (const kind of ['token', 'session', 'identity'] as const) t.equal(await store.get(kind, code), undefined, `a code as a ${kind}`)
+  t.equal(await store.get('identity', `a~${sealer.seal('identity', 'a', identificationOf(), start + 60)}`), undefined, 'who came back is in no handle of this store, whatever was sealed')
   t.ok(await store.get('code', code), 'the real one is good')
   t.ok(await store.get('code', seal('code', 'a', life.sealedMark)), 'so is one of a replica whose clock is ahead')
   t.ok(await store.get('token', access_token))
@@ -156,6 +157,21 @@ t.test('a claim whose token is too large spends nothing, and no code is given wh
   const outcome = await store.claim(code, claimOf(token)) as { access_token: string }
   t.ok(outcome.access_token.length <= limit.sealedHandle)
   t.match(await store.get('token', outcome.access_token), { jkt: token.jkt })
+})
+
+t.test('a handle is as large as a handle may be, and not a byte larger', async t => {
+  const { sealer } = replicas()
+  for (const [kind, largest] of [['code', limit.sealedCode], ['token', limit.sealedHandle]] as const) {
+    const lengths = new Set<number>()
+    for (const site of ['a', 'ab', 'abc', 'abcd']) {                     // base64url leaves out every fourth length
+      const store = sealedStore({ site, sealer, now: () => start })
+      for (let bytes = 600; bytes < 1200; bytes++) {
+        const handle = await store.put(kind, grantOf({ claims: { given_name: 'x'.repeat(bytes) } }), 60).catch(() => undefined)
+        if (handle !== undefined) lengths.add(handle.length)
+      }
+    }
+    t.equal(Math.max(...lengths), largest, kind)
+  }
 })
 
 t.test('as many redeemed codes are remembered as there is room for, and beyond that none is redeemed: none that could come again is forgotten', async t => {
