@@ -97,8 +97,8 @@ function connectorOf (address: RedisAddress, tell: Tell) {
       if (!this.connecting) throw new Error('Connection is closed.')    // the library's own words, which it looks for
       const { host, port } = this.#node
       const to = { host, port, lookup: localhostLookup }
-      const servername = serverName ?? (isIP(host) ? undefined : host)
-      this.stream = isSecure ? connectSecurely({ ...to, secureContext: secureContext!, rejectUnauthorized: true, ...(servername === undefined ? {} : { servername }) }) : connect(to)
+      const servername = serverName ?? (isIP(host) ? '' : host)
+      this.stream = isSecure ? connectSecurely({ ...to, secureContext: secureContext!, rejectUnauthorized: true, servername }) : connect(to)
       this.#watch(this.stream)
       return this.stream
     }
