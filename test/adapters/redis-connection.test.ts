@@ -33,19 +33,23 @@ t.test('what is ended before it reached out reaches nobody', async t => {
 })
 
 t.test('that a node ends a connection before it said anything is a trouble; that one does which served, or that we do, is none', async t => {
-  const { port, sockets } = await listen(t, createServer(socket => socket.resume()))
+  const [curt, curtAtSix, silent] = await Promise.all([
+    listen(t, createServer(socket => socket.resume().end())),
+    listen(t, createServer(socket => socket.resume().end()), '::1'),
+    listen(t, createServer(socket => socket.resume()))
+  ])
   const redis = await startRedis(t)
-  const silent = `redis://127.0.0.1:${port}`
   const ways: Array<[url: string, event: string, end: (connection: Redis) => unknown, heard: string[]]> = [
-    [silent, 'connect', () => { for (const socket of sockets) socket.end() }, ['CLOSED_UNHEARD']],
-    [silent, 'connect', disconnectRedis, []],
+    [`redis://127.0.0.1:${curt.port}`, 'connect', () => {}, [`CLOSED_UNHEARD at 127.0.0.1:${curt.port}`]],
+    [`redis://[::1]:${curtAtSix.port}`, 'connect', () => {}, [`CLOSED_UNHEARD at [::1]:${curtAtSix.port}`]],
+    [`redis://127.0.0.1:${silent.port}`, 'connect', disconnectRedis, []],
     [redis.url, 'ready', () => redis.command(0, 'CLIENT', 'KILL', 'TYPE', 'normal'), []]
   ]
   for (const [url, event, end, troubles] of ways) {
     const heard: string[] = []
-    const connection = connectNode({ urls: [url] }, url, { retryStrategy: null }, ({ code }) => heard.push(code))
-    await once(connection, event)
+    const connection = connectNode({ urls: [url] }, url, { retryStrategy: null }, ({ code, address }) => heard.push(`${code} at ${address}`))
     const ended = once(connection, 'end')
+    await once(connection, event)
     await end(connection)
     await ended
     t.same(heard, troubles)
