@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import t, { type Test } from 'tap'
+import { loneNoticeboard } from '../src/adapters/redis-noticeboard.ts'
 import { loadConfiguration } from '../src/config/load.ts'
 import { life } from '../src/records.ts'
 import { makeNextKeys } from '../src/keys.ts'
@@ -133,6 +134,33 @@ t.test('what is refused changes nothing for anybody: a broken file, a missing se
   t.equal(gateway.reconfigure({}), 'unchanged', 'and when the files are again what is in force, that is said')
   t.equal(await gateway.metric('passerelle_configuration_last_reload_successful'), 1)
   t.match(gateway.log.at(-1), /again the one in force/)
+})
+
+t.test('what connections to Redis are made of is taken at a start, also where only what a file holds is other than it was', async t => {
+  const [ours, next] = await Promise.all([makeCertificate(['ours']), makeCertificate(['next'])])
+  const folder = temporaryDirectory(t)
+  const file = (name: string) => join(folder, name)
+  const write = (changes: Record<string, string> = {}) => {
+    const held = { password: 'a password of sixteen or more', 'ca.pem': ours.cert, 'ours.pem': ours.cert, 'ours.key': ours.key, ...changes }
+    for (const [name, content] of Object.entries(held)) writeFileSync(file(name), `${content}\n`)
+  }
+  write()
+  const way = { urls: ['rediss://127.0.0.1:1'], password: { file: file('password') }, ca: file('ca.pem'), tls_client: { certificate: file('ours.pem'), key: file('ours.key') } }
+  const rows: Array<[name: string, changes: Record<string, string>]> = [
+    ['password', { password: 'another password of sixteen or more' }],
+    ['ca', { 'ca.pem': `${ours.cert}\n${next.cert}` }],
+    ['tls_client', { 'ours.pem': next.cert, 'ours.key': next.key }]
+  ]
+  for (const [path, settings] of [['/redis', { redis: way }], ['/sites/1', { sites: [{ site: 'a', urls: ['rediss://127.0.0.1:1'] }, { site: 'b', ...way }] }]] as const) {
+    const gateway = await testApp(t, { settings, noticeboard: loneNoticeboard })
+    for (const [name, changes] of rows) {
+      write(changes)
+      t.equal(gateway.reconfigure({ settings }), 'start_needed', `${path}/${name}`)
+      t.same(JSON.parse(gateway.log.at(-1)!).problems, [`passerelle.yaml: ${path}/${name}: another value is taken up at the next start only`])
+      write()
+      t.equal(gateway.reconfigure({ settings }), 'unchanged', 'as it was')
+    }
+  }
 })
 
 t.test('the secret behind sub is not changed by a file', async t => {

@@ -43,9 +43,17 @@ const sharedKeys = <K extends { kid: string }>(before: readonly K[], read: reado
 function changedAtStart (before: Configuration, read: Configuration) {
   const paths = differingPaths(Settings, before.settings, read.settings, '')
   if ((before.tls === undefined) !== (read.tls === undefined)) paths.push('/listen/tls')
+  const files = filesAtStart(before)
+  for (const [path, content] of filesAtStart(read)) if (files.has(path) && !isDeepStrictEqual(files.get(path), content)) paths.push(path)
   const problems = paths.map(path => `passerelle.yaml: ${path}: another value is taken up at the next start only`)
   if (!before.keys.subject.equals(read.keys.subject)) problems.push(`${read.settings.keys}/subject.json: expected the secret behind sub as it is: with another, every citizen is a stranger to every service`)
   return problems
+}
+
+/** What files hold that connections to Redis are made of once, by the path of the setting that names them. */
+function filesAtStart ({ sites, redis }: Configuration) {
+  const ways = sites.size === 0 ? [['/redis', redis] as const] : [...sites.values()].map((way, at) => [`/sites/${at}`, way] as const)
+  return new Map(ways.flatMap(([path, { password, tls }]) => Object.entries({ password, ca: tls?.ca, tls_client: tls?.certificate }).map(([name, content]) => [`${path}/${name}`, content] as const)))
 }
 
 type Tree = Record<string, unknown>
