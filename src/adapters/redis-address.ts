@@ -44,7 +44,7 @@ export function faultOfRedis ({ urls, cluster, tls }: RedisAddress) {
   const secured = urls.filter(url => url.startsWith('rediss:')).length
   if (secured > 0 && secured < urls.length) return 'expected rediss:// in all of its addresses, or in none'
   if (secured === 0 && urls.length > 0 && tls !== undefined) return 'expected rediss:// URLs where redis has ca, tls_client or server_name'
-  return cluster === false && urls.length > 1 ? 'expected one URL where redis.cluster is false' : undefined
+  return cluster === false && urls.length > 1 ? 'expected one URL where cluster is false' : undefined
 }
 
 function isReadable (url: string) {

@@ -39,8 +39,8 @@ const refusals = new Map(Object.entries({
   NOREPLICAS: 'too few replicas follow it (min-replicas-to-write)'
 }))
 
-const untrusted = 'its certificate is by no authority that we trust (redis.ca)'
-const refused = 'it does not accept our certificate, or wants one (redis.tls_client)'
+const untrusted = 'its certificate is by no authority that we trust (ca)'
+const refused = 'it does not accept our certificate, or wants one (tls_client)'
 
 const failures = new Map(Object.entries({
   ECONNREFUSED: 'nobody listens there',
@@ -53,13 +53,13 @@ const failures = new Map(Object.entries({
   ETIMEDOUT: 'it does not answer in time',
   TIMED_OUT: 'it does not answer in time',
   CLOSED_UNHEARD: 'it closed the connection before it said anything, as a port for TLS does (rediss://)',
-  TLS_CLOSED_UNHEARD: 'it closed the connection before it said anything, as one does that wants another certificate of ours (redis.tls_client)',
+  TLS_CLOSED_UNHEARD: 'it closed the connection before it said anything, as one does that wants another certificate of ours (tls_client)',
   TLS_UNANSWERED: 'it does not answer in TLS: it does not answer at all now, or has no TLS there (redis://)',
   ERR_SSL_WRONG_VERSION_NUMBER: 'it answers, but not in TLS (redis://)',
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it answers, but not in TLS (redis://)',
   CERT_HAS_EXPIRED: 'its certificate has expired',
   CERT_NOT_YET_VALID: 'its certificate is not valid yet',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name or address (redis.server_name)',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name or address (server_name)',
   DEPTH_ZERO_SELF_SIGNED_CERT: untrusted,
   SELF_SIGNED_CERT_IN_CHAIN: untrusted,
   UNABLE_TO_GET_ISSUER_CERT: untrusted,

@@ -55,7 +55,8 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
   marks.forEach((mark, at) => { if (marks.indexOf(mark) < at) say('passerelle.yaml', `/sites/${at}/site`, `${mark} is already in the list`) })
   settings.sites.forEach(({ urls }, at) => { if (urls.length === 0) say('passerelle.yaml', `/sites/${at}/urls`, 'expected one at least') })
   if (marks.length > 0 && !marks.includes(settings.site)) say('passerelle.yaml', '/site', `expected one of ${marks.join(', ')}, which are the sites`)
-  if (marks.length > 0 && settings.redis.urls.length > 0) say('passerelle.yaml', '/redis/urls', 'expected none beside sites: each site has its own')
+  const ofOneSite = Object.keys(settings.redis).filter(name => name !== 'node_timeout_ms' && (name !== 'urls' || settings.redis.urls.length > 0))  // those two have defaults
+  if (marks.length > 0) for (const name of ofOneSite) say('passerelle.yaml', `/redis/${name}`, 'expected none beside sites: each site has its own')
   if (clients.length === 0) problems.push('clients/: expected at least one client')
   if (providers.length === 0) problems.push('identity-providers/: expected at least one identity provider')
   unique('/client_id', clients.map(({ file, value }) => ({ file, name: value.client_id })))

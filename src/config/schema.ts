@@ -76,7 +76,7 @@ export const Settings = Type.Object({
   trusted_proxies: atStart(list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] })),
   keys: Type.String({ description: 'directory of the signing and sealing keys and of the subject secret, relative to the configuration directory', minLength: 1 }),
   redis: atStart(section('the Redis that keeps records, where there is one site; docs/redis.md says how to run it', redis)),
-  sites: atStart(listOf('every site, where there are several: the same list everywhere. What a site issued is read and ended in its own Redis, whichever site is asked', Type.Object({ site: siteMark('the mark of the site'), ...redis }, closed), { maxItems: 16, default: [] })),
+  sites: atStart(listOf('every site, where there are several: the same sites everywhere, docs/redis.md has an example. What a site issued is read and ended in its own Redis, whichever site is asked', Type.Object({ site: siteMark('the mark of the site'), ...redis }, closed), { maxItems: 16, default: [] })),
   acr: section('levels of assurance', {
     levels: list('every level, the lowest first', { minItems: 1, default: ['eidas1', 'eidas2', 'eidas3'] }),
     default: Type.Optional(text('the level wanted when a client asks for none that we know; the lowest unless set'))

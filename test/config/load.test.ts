@@ -30,7 +30,7 @@ const tls_client = { certificate: 'secrets/ours.pem', key: 'secrets/ours.key' }
 
 function directoryWith (t: Test, changes: Files = {}) {
   const directory = temporaryDirectory(t)
-  for (const folder of ['clients', 'identity-providers', 'secrets', 'logos']) mkdirSync(join(directory, folder))
+  for (const folder of ['clients', 'identity-providers', 'secrets', 'logos', 'redis']) mkdirSync(join(directory, folder))
   cpSync(keys, join(directory, 'keys'), { recursive: true })
   const all: Files = { 'secrets/town': 'a-secret-of-the-town-hall', 'secrets/post': 'a-secret-of-the-post-office\n', ...files, ...changes }
   for (const [name, content] of Object.entries(all)) if (content !== null) writeFileSync(join(directory, name), typeof content === 'string' ? content : stringify(content))
@@ -150,15 +150,33 @@ const redisFaults: Array<[title: string, redis: object, problem: string]> = [
   ['an address with TLS and one without', { urls: ['rediss://a.example', 'redis://b.example'] }, '/urls: expected rediss:// in all of its addresses, or in none'],
   ...Object.entries({ ca: 'secrets/ours.pem', tls_client, server_name: 'redis.example' }).map(([name, value]): [string, object, string] =>
     [`${name} for nothing`, { urls: ['redis://redis.example'], [name]: value }, '/urls: expected rediss:// URLs where redis has ca, tls_client or server_name']),
-  ['several addresses of no Cluster', { urls: ['rediss://a.example', 'rediss://b.example'], cluster: false }, '/urls: expected one URL where redis.cluster is false'],
+  ['several addresses of no Cluster', { urls: ['rediss://a.example', 'rediss://b.example'], cluster: false }, '/urls: expected one URL where cluster is false'],
   ['a password in the open', { password: 'hunter2-hunter2-hunter2' }, '/password: must be object'],
   ['a password that is not there', { password: { file: 'secrets/gone' } }, '/password: /.*secrets/gone cannot be read \\(ENOENT\\)'],
+  ...['empty', 'blank'].map((name): [string, object, string] => [`a password file that is ${name}`, { password: { file: `secrets/${name}` } }, `/password: secrets/${name}: expected a secret of at least 16 characters`]),
   ['a password that is too short', { password: { file: 'secrets/short' } }, '/password: secrets/short: expected a secret of at least 16 characters'],
   ['an authority that is none', { ca: 'secrets/post' }, '/ca: secrets/post: expected certificates, PEM'],
+  ['an authority that is a key', { ca: 'secrets/ours.key' }, '/ca: secrets/ours.key: expected certificates, PEM'],
+  ['an authority whose file is empty', { ca: 'secrets/empty' }, '/ca: secrets/empty: expected certificates, PEM'],
   ['an authority that is not there', { ca: 'secrets/gone' }, '/ca: /.*secrets/gone cannot be read \\(ENOENT\\)'],
   ['a certificate with another\'s key', { tls_client: { ...tls_client, key: 'secrets/others.key' } }, '/tls_client: expected a certificate and its own private key, PEM'],
   ['a certificate without a key', { tls_client: { certificate: 'secrets/ours.pem' } }, '/tls_client: expected key'],
   ['a setting that does not exist', { tls: true }, ': unknown setting tls']
+]
+
+/** What those files hold. */
+const redisFiles = { ...pem, 'secrets/others.key': others.key, 'secrets/short': 'hunter2', 'secrets/empty': '', 'secrets/blank': ' \n' }
+/** Settings of two sites, of which a test changes the other one, and what else there is. */
+const withSites = (other: object, more: object = {}) => ({ ...settings, sites: [{ site: 'a', urls: ['rediss://a.example'] }, { site: 'b', urls: ['rediss://b.example'], ...other }], ...more })
+
+/** What can be wrong with the list of sites beyond the way to each. */
+const sitesFaults: Array<[title: string, settings: object, problem: string]> = [
+  ['one site twice', withSites({ site: 'a' }), '/sites/1/site: a is already in the list'],
+  ['a site whose mark is none', withSites({ site: 'lille' }), '/sites/1/site: expected .*'],
+  ['a site without a Redis', withSites({ urls: undefined }), '/sites/1/urls: expected one at least'],
+  ['none of them this one', withSites({}, { site: 'c' }), '/site: expected one of a, b, which are the sites'],
+  ...Object.entries({ urls: ['rediss://redis.example'], cluster: true, username: 'passerelle', password: { file: 'secrets/gone' }, ca: 'secrets/gone', tls_client, server_name: 'redis.example' }).map(([name, value]): [string, object, string] =>
+    [`${name} of a Redis beside them`, withSites({}, { redis: { [name]: value } }), `/redis/${name}: expected none beside sites: each site has its own`])
 ]
 
 const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
@@ -201,7 +219,9 @@ const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['a provider at an http address', { 'identity-providers/post.yaml': { ...post, issuer: 'http://post.example' } }, /^identity-providers\/post\.yaml: \/issuer: expected https$/],
   ['a maintenance date that is no date', { 'identity-providers/post.yaml': { ...post, maintenance: { from: 'tomorrow' } } }, /^identity-providers\/post\.yaml: \/maintenance\/from: expected a time as/],
   ...providerFaults.map(([title, changes, problem]): [string, Files, RegExp] => [`a provider with ${title}`, { ...pem, 'identity-providers/post.yaml': { ...post, ...changes } }, new RegExp(`^identity-providers/post\\.yaml: ${problem}$`)]),
-  ...redisFaults.map(([title, redis, problem]): [string, Files, RegExp] => [`a Redis with ${title}`, { ...pem, 'secrets/others.key': others.key, 'secrets/short': 'hunter2', 'passerelle.yaml': { ...settings, redis: { urls: ['rediss://redis.example'], ...redis } } }, new RegExp(`^passerelle\\.yaml: /redis${problem}$`)]),
+  ...redisFaults.map(([title, redis, problem]): [string, Files, RegExp] => [`a Redis with ${title}`, { ...redisFiles, 'passerelle.yaml': { ...settings, redis: { urls: ['rediss://redis.example'], ...redis } } }, new RegExp(`^passerelle\\.yaml: /redis${problem}$`)]),
+  ...redisFaults.map(([title, redis, problem]): [string, Files, RegExp] => [`another site's Redis with ${title}`, { ...redisFiles, 'passerelle.yaml': withSites(redis) }, new RegExp(`^passerelle\\.yaml: /sites/1${problem}$`)]),
+  ...sitesFaults.map(([title, settings, problem]): [string, Files, RegExp] => [`sites with ${title}`, { ...redisFiles, 'passerelle.yaml': settings }, new RegExp(`^passerelle\\.yaml: ${problem}$`)]),
   ['a provider\'s certificate that is none', { ...pem, 'secrets/ours.pem': 'a certificate', 'identity-providers/post.yaml': { ...post, tls_client } }, /^identity-providers\/post\.yaml: \/tls_client/],
   ['a provider\'s certificate with another\'s key', { ...pem, 'secrets/ours.key': others.key, 'identity-providers/post.yaml': { ...post, tls_client } }, /^identity-providers\/post\.yaml: \/tls_client/],
   ...['an authority', ''].map((ca): [string, Files, RegExp] => [`a provider's authority that is none: "${ca}"`, { 'secrets/ca.pem': ca, 'identity-providers/post.yaml': { ...post, ca: 'secrets/ca.pem' } }, /^identity-providers\/post\.yaml: \/ca: /]),
@@ -321,6 +341,36 @@ t.test('a Redis is one value: where it is, who we are there, whom we trust', asy
     nodeTimeoutMs: 1500
   }, 'all of it')
   t.same(read({ urls: ['rediss://a.example'], ca: 'secrets/ours.pem' }).tls, { ca: ours.cert.trim(), certificate: undefined, serverName: undefined })
+})
+
+t.test('a site is a Redis with a mark, each by what it says itself; which of them is home is said beside, or at the start', async t => {
+  const written = { cluster: true, username: 'passerelle', password: { file: 'secrets/redis' }, ca: 'secrets/ours.pem', tls_client, server_name: 'redis.example', node_timeout_ms: 1500 }
+  const directory = directoryWith(t, { ...pem, 'secrets/redis': 'p@ss:w/ö rd%20 of sixteen\n', 'passerelle.yaml': withSites(written) })
+  const plain = { urls: ['rediss://a.example'], cluster: undefined, username: undefined, password: undefined, tls: undefined, nodeTimeoutMs: 2000 }
+  const { sites, redis } = loadConfiguration(directory)
+  t.same([...sites.keys()], ['a', 'b'])
+  t.same(sites.get('a'), plain, 'rediss without an authority: those of Node.js are asked')
+  t.same(sites.get('b'), {
+    urls: ['rediss://b.example'],
+    cluster: true,
+    username: 'passerelle',
+    password: 'p@ss:w/ö rd%20 of sixteen',
+    tls: { ca: ours.cert.trim(), certificate: { cert: ours.cert.trim(), key: ours.key.trim() }, serverName: 'redis.example' },
+    nodeTimeoutMs: 1500
+  })
+  t.same(redis, plain, 'home')
+  t.same(loadConfiguration(directory, { site: 'b' }).redis, sites.get('b'))
+})
+
+t.test('the two sites of docs/redis.md can be used as they stand there', async t => {
+  const [, example] = /## Several sites[^]*?```yaml\n([^]*?)```/.exec(readFileSync(new URL('../../docs/redis.md', import.meta.url), 'utf8'))!
+  const held = Object.fromEntries(['lyon', 'lille'].flatMap(name => [[`secrets/redis-${name}`, `the password at ${name}`], [`redis/${name}.pem`, name === 'lyon' ? ours.cert : others.cert]]))
+  const directory = directoryWith(t, { ...held, 'passerelle.yaml': stringify(settings) + example })
+  for (const site of ['lyon', 'lill']) {
+    const { sites, redis } = loadConfiguration(directory, { site })
+    t.match([...sites.values()], [{ username: 'passerelle-lyon', password: 'the password at lyon', tls: { ca: ours.cert.trim() } }, { username: 'passerelle-lyon', password: 'the password at lille', tls: { ca: others.cert.trim() } }])
+    t.equal(redis, sites.get(site), site)
+  }
 })
 
 t.test('every problem is told at once, and no secret is', async t => {
