@@ -22,7 +22,9 @@ type Tree = Record<string, unknown>
 interface Teardown { teardown (handler: () => unknown): unknown }
 
 /** What a test changes: the configuration by file, merged deeply (`null` takes away), and ports. */
-export interface TestOptions extends Omit<Ports, 'identityProviders'> {
+export interface TestOptions extends Omit<Ports, 'identityProviders' | 'store'> {
+  /** or the one that its settings name, which no test makes fail */
+  store?: Store | 'configured'
   settings?: Tree
   clients?: Record<string, Tree | null>
   identityProviders?: Record<string, Tree | null>
@@ -449,7 +451,7 @@ export interface TestApp {
 export const jsonOf = ({ statusCode, headers, body }: Answered): Json => ({ status: statusCode, headers: headers as Record<string, string | undefined>, body: body.startsWith('{') ? JSON.parse(body) : {}, text: body })
 
 /** The gateway with providers, a clock and a store that a test has in hand; it closes with the test. */
-export async function testApp (t: Teardown, { settings, clients, identityProviders, ...ports }: TestOptions = {}): Promise<TestApp> {
+export async function testApp (t: Teardown, { settings, clients, identityProviders, store: kept, ...ports }: TestOptions = {}): Promise<TestApp> {
   const directory = mkdtempSync(join(tmpdir(), 'passerelle-test-'))
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   writeConfiguration(directory, { ...(settings && { settings }), ...(clients && { clients }), ...(identityProviders && { identityProviders }) })
@@ -459,9 +461,9 @@ export async function testApp (t: Teardown, { settings, clients, identityProvide
   const now = ports.now ?? (() => moment)
   const log: string[] = []
   const providers = Object.fromEntries([...configuration.identityProviders.keys()].map(id => [id, testProvider(id, now)]))
-  const store = frailStore(ports.store ?? memoryStore({ site: 'a', now }))
+  const frail = kept === 'configured' ? undefined : frailStore(kept ?? memoryStore({ site: 'a', now }))
   const chosen = new Map<string, IdentityProvider>(Object.entries(providers))
-  const app = await buildApp(configuration, { log: { write: line => { log.push(line) } }, ...ports, now, store, identityProviders: chosen })
+  const app = await buildApp(configuration, { log: { write: line => { log.push(line) } }, ...ports, now, ...(frail && { store: frail }), identityProviders: chosen })
   t.teardown(() => app.close())
 
   function reconfigure (options: Parameters<TestApp['reconfigure']>[0]) {
@@ -503,7 +505,7 @@ export async function testApp (t: Teardown, { settings, clients, identityProvide
     issuer,
     directory,
     reconfigure,
-    store,
+    store: frail ?? frailStore(app.store),
     providers,
     now,
     log,
