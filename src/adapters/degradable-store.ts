@@ -4,7 +4,7 @@ import { life, type Kind, type Used } from '../records.ts'
 import { isSealedHandle } from './handles.ts'
 import { jittered } from './jittered.ts'
 import { asOneWait, slowMs } from './one-deadline.ts'
-import { tokenName, within, type RecordStore } from './record-store.ts'
+import { tokenName, Unreadable, within, type RecordStore } from './record-store.ts'
 import type { SealedStore } from './sealed-store.ts'
 
 export interface DegradedWatch {
@@ -16,7 +16,7 @@ export interface DegradedWatch {
 
 export interface DegradableStoreOptions { records: RecordStore, sealed: SealedStore, site: string, now: Clock, watch: DegradedWatch }
 
-const isAway = (error: unknown) => error instanceof OAuthError && error.failure === 'store_unavailable'
+const isAway = (error: unknown) => error instanceof OAuthError && error.failure === 'store_unavailable' && !(error instanceof Unreadable)
 /** how often a store that is away is told what it missed */
 const againMs = 1000
 /** how much it is told at a time */

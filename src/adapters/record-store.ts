@@ -36,6 +36,9 @@ export interface RecordStore extends Store {
   tokenEnded (name: string, patienceMs: number): Promise<boolean>
 }
 
+/** Something is kept there that nobody here can read, as a later release may write it: for whoever asks an outage, but the store is not away. */
+export class Unreadable extends OAuthError {}
+
 const endedMark = 'ended'
 const recallsKey = 'recalls:{all}'
 /** how often a handle is drawn anew for one that another part keeps */
@@ -56,7 +59,7 @@ export function recordStore (cells: Cells, { site }: { site: string }): RecordSt
   const asked = <T>(key: string, patienceMs: number | undefined, ask: () => Promise<T>) => patienceMs === undefined ? ask() : soon(partOf(key), patienceMs, ask)
 
   const open = (secret: string, kind: string, kept: string) => {
-    try { return openUnder(secret, kind, kept) } catch (cause) { throw new OAuthError('store_unavailable', `a kept ${kind} cannot be read`, { cause }) }
+    try { return openUnder(secret, kind, kept) } catch (cause) { throw new Unreadable('store_unavailable', `a kept ${kind} cannot be read`, { cause }) }
   }
 
   /** A new handle whose record a part of the store will keep that fits; undefined when none does. */

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import t from 'tap'
-import { isSealedHandle } from '../../src/adapters/handles.ts'
+import { digestOf, isSealedHandle } from '../../src/adapters/handles.ts'
 import { memoryStore } from '../../src/adapters/memory-store.ts'
 import { asOneWait, slowMs, withinOneDeadline } from '../../src/adapters/one-deadline.ts'
 import { redisStore } from '../../src/adapters/redis-store.ts'
@@ -9,7 +10,7 @@ import type { Store } from '../../src/ports.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import type { Kind } from '../../src/records.ts'
 import { life } from '../../src/records.ts'
-import { frailSite, replicaOf, sealerOf } from '../support/degradable.ts'
+import { frailRecords, frailSite, replicaOf, sealerOf } from '../support/degradable.ts'
 import { startRedis, until } from '../support/redis.ts'
 import { claimOf, grantOf, identificationOf, keepsContract, sessionOf } from '../support/store-contract.ts'
 
@@ -131,6 +132,21 @@ t.test('while the store answers, a sealed code is good once, whoever asks, and w
   t.equal([...one.seen, ...other.seen].filter(seen => seen === 'recorded').length, others.length)
   t.notOk([...one.seen, ...other.seen].includes('again'), 'a replay that was refused was not redeemed')
   t.ok(await records.usedBy(untold!), 'and who hears that it is back, tells it')
+})
+
+t.test('a mark of a code\'s use that cannot be read is no outage: nobody guesses that it was not used', { buffered: true }, async t => {
+  const { urls: [url] } = await startRedis(t)
+  const now = () => Math.floor(Date.now() / 1000)
+  const records = frailRecords(redisStore({ urls: [url!], site: 'a' }))
+  const { store, seen } = replicaOf({ records, sealer: sealerOf(now), now })
+  const redis = new Redis(url!)
+  t.teardown(async () => { await redis.quit(); await store.close() })
+  records.away = 'refuses'
+  const code = await store.put('code', grantOf(), 30, seal)
+  records.away = undefined
+  await redis.set(`used:{${digestOf(code)}}`, '2.as a later release writes it', 'EX', 60)
+  await t.rejects(store.claim(code, claimOf(grantOf())), unavailable)
+  t.same(seen, ['sealed'])
 })
 
 t.test('a word that had to be sent again is our own: the code is redeemed, and its token good', { buffered: true }, async t => {
