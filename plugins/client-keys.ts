@@ -2,6 +2,7 @@ import type { JWTPayload } from 'jose'
 import fp from 'fastify-plugin'
 import type { LookupFunction } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
+import pLimit from 'p-limit'
 import { clientCalls } from '../src/adapters/client-calls.ts'
 import { clientKeys } from '../src/adapters/client-keys.ts'
 import type { Client } from '../src/config/load.ts'
@@ -51,9 +52,8 @@ export default fp<{ lookup?: LookupFunction | undefined }>(async (app, { lookup 
 
   /** Asks for the keys of those that publish them, behind the requests' backs. */
   function prefetch (clients: Client[]) {
-    const waiting = clients.filter(({ active, jwks_uri }) => active && jwks_uri !== undefined).values()
-    const ask = async () => { for (const client of waiting) await app.clientKeys(client).prefetch().catch(cause => app.log.warn({ client_id: client.client_id, err: cause }, 'client keys')) }
-    Promise.all(Array.from({ length: atOnce }, ask))
+    const publishing = clients.filter(({ active, jwks_uri }) => active && jwks_uri !== undefined)
+    pLimit(atOnce).map(publishing, client => app.clientKeys(client).prefetch().catch(cause => app.log.warn({ client_id: client.client_id, err: cause }, 'client keys')))
   }
   app.addHook('onListen', async () => prefetch([...app.configuration.clients.values()]))
   app.onReconfigured((now, before) => {

@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 import { memoryStore } from '../src/adapters/memory-store.ts'
-import { asOneWait } from '../src/adapters/one-deadline.ts'
+import { asOneWait, slowMs } from '../src/adapters/one-deadline.ts'
 import { openStores } from '../src/adapters/open-stores.ts'
 import { recallingStore } from '../src/adapters/recalls.ts'
 import { loneNoticeboard, redisNoticeboard } from '../src/adapters/redis-noticeboard.ts'
@@ -23,7 +23,7 @@ declare module 'fastify' {
 }
 
 /** Milliseconds that a request waits for what it can do without. */
-export const patienceMs = 250
+export const patienceMs = slowMs
 /** Milliseconds before the same is said of the same node again. */
 const betweenComplaintsMs = 10_000
 

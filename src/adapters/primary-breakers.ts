@@ -1,7 +1,7 @@
 import CircuitBreaker from 'opossum'
 import { OAuthError } from '../protocol/errors.ts'
-import { inTime } from './in-time.ts'
 import { jittered } from './jittered.ts'
+import { within } from './record-store.ts'
 
 /** how long one that does not answer is left alone */
 const resetMs = 1000
@@ -50,7 +50,7 @@ export function primaryBreakers () {
     /** The answer of a primary if it comes soon. @throws {OAuthError} store_unavailable */
     async soon<T> (primary: string, patienceMs: number, ask: () => Promise<T>): Promise<T> {
       try {
-        return await breakerOf(primary).fire(() => inTime(patienceMs, ask(), limit => new OAuthError('store_unavailable', `the store did not answer within ${limit} ms`))) as T
+        return await breakerOf(primary).fire(() => within(patienceMs, ask())) as T
       } catch (cause) {
         throw cause instanceof OAuthError ? cause : new OAuthError('store_unavailable', 'a part of the store has not been answering', { cause })
       }
