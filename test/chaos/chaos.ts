@@ -16,7 +16,7 @@ const { values, positionals } = readArguments()
 const numbers = positionals.length > 0 ? positionals : Object.keys(faults)
 const { short, previous } = values
 const variants = values.variants?.split(',')
-const [rate, seconds, passes] = [values.rate ?? (short ? '10' : '20'), values.seconds ?? (short ? '5' : '30'), values.runs ?? values.passes ?? '1'].map(Number) as [number, number, number]
+const [rate, seconds, passes] = [values.rate ?? (short ? '10' : '20'), values.seconds ?? (short ? '5' : '30'), values.runs ?? '1'].map(Number) as [number, number, number]
 const known = numbers.flatMap(number => faults[number]?.variants ?? [])
 const isUnderstood = numbers.every(number => faults[number] !== undefined) && [rate, seconds, passes].every(value => value > 0) && (variants ?? []).every(variant => known.includes(variant))
 if (!isUnderstood || values.help) {
@@ -89,7 +89,6 @@ function readArguments () {
         rate: { type: 'string' },
         seconds: { type: 'string' },
         runs: { type: 'string' },
-        passes: { type: 'string' },
         previous: { type: 'string' },
         variants: { type: 'string' },
         json: { type: 'string' },
