@@ -1,6 +1,6 @@
 import t from 'tap'
 import { check, redeemedAlone } from './checker.ts'
-import { createHistory, type Attempt, type History, type Redemption, type Use } from './history.ts'
+import { createHistory, type Attempt, type Ending, type History, type Redemption, type Use } from './history.ts'
 
 /** One login that went well, as the driver writes it: what each test spoils. */
 function login (history: History, n: number, { client = 'allow', citizen = `citizen-${n}` } = {}) {
@@ -19,6 +19,7 @@ function login (history: History, n: number, { client = 'allow', citizen = `citi
     notices: [],
     sent: [{ at: n * 100 + 10, provider: 'vitalys' }],
     code: `code-${n}`,
+    code_challenge: `challenge-${n}`,
     sub: `${client}-${citizen}`,
     sid: `sid-${n}`
   }
@@ -27,6 +28,7 @@ function login (history: History, n: number, { client = 'allow', citizen = `citi
     code: `code-${n}`,
     by: client,
     request: `request-${n}`,
+    code_challenge: `challenge-${n}`,
     at: n * 100 + 20,
     endedAt: n * 100 + 30,
     replica: 'one',
@@ -58,7 +60,7 @@ const broken = (history: History) => check(history).map(({ invariant, what }) =>
 t.test('a history in which all is well breaks nothing', async t => {
   const { history, logins: [first] } = threeLogins()
   const { redemption, refusal, use } = first
-  history.redemptions.push({ ...refusal, at: 40, endedAt: 45 }, { ...refusal, by: 'deny', at: 5, endedAt: 8 }, { ...refusal, request: 'another verifier', at: 9, endedAt: 12 })
+  history.redemptions.push({ ...refusal, at: 40, endedAt: 45 }, { ...refusal, by: 'deny', at: 5, endedAt: 8 }, { ...refusal, request: 'another verifier', code_challenge: 'another', at: 9, endedAt: 12 })
   history.endings.push({ n: 0, access_token: 'token-0', how: 'replay', at: 45 })
   history.uses.push({ ...use, at: 50, endedAt: 55, status: 401, sub: undefined, given_name: undefined })
   history.requests.push({ step: 'token', at: redemption.at, ms: 10, method: 'POST', status: 200 }, { step: 'token', at: 1, ms: 1, method: 'POST', status: 400 }, { step: 'token', at: 1, ms: 1, method: 'POST', status: 0, error: 'ECONNRESET' })
@@ -108,26 +110,58 @@ t.test('I1: a code that holds its record may give tokens at each replica once, w
   Object.assign(ofThatSite.history.storeAway[0]!, { site: 'b' })
   t.same(broken(ofThatSite.history), ['I1 one code gave 2 sets of tokens'], 'when it was that of another site')
 
+  const unproven = redeemedAtEach()
+  Object.assign(unproven.second, { request: 'another verifier', code_challenge: 'another' })
+  t.same(broken(unproven.history), ['I1 a code gave tokens for another verifier'], 'for somebody who does not have its verifier')
+
   const kept = redeemedAtEach()
   kept.first.code = kept.second.code = 'a-kept'
   t.same(broken(kept.history), ['I1 one code gave 2 sets of tokens'], 'a code that Redis keeps')
 })
 
-t.test('I4: where a code that holds its record was refused it stays refused, and only there', async t => {
+t.test('I4: where a code that holds its record was refused it stays refused, and while Redis is away only there', async t => {
   const { history, refusal } = redeemedAtEach()
   history.redemptions.push({ ...refusal, replica: 'one', at: 40, endedAt: 45 })
   t.same(broken(history), [])
   history.redemptions.push({ ...refusal, replica: 'two', at: 50, endedAt: 55 })
   t.same(broken(history), ['I4 a request was granted that had been refused'])
+
+  const back = redeemedAtEach()
+  back.history.redemptions.splice(0, 1)
+  back.history.uses.splice(0, 1)
+  back.history.events.shift()
+  back.history.storeAway[0]!.to = 55
+  t.same(broken(back.history), [])
+  back.history.redemptions.push({ ...back.refusal, replica: 'one', at: 40, endedAt: 45 })
+  t.same(broken(back.history), ['I4 a request was granted that had been refused'], 'when Redis was back: at every replica')
 })
 
-t.test('I3: a token that holds its record lives out its minute, one that Redis keeps does not', async t => {
-  const { history, logins: [first] } = threeLogins()
-  history.endings.push({ n: 0, access_token: 'token-0', how: 'revocation', at: 50 })
-  history.uses.push({ ...first.use, at: 60, endedAt: 65 })
-  t.same(broken(history), ['I3 a token was good after its revocation'])
-  for (const thing of [first.redemption, ...history.endings, ...history.uses.filter(({ n }) => n === 0)]) thing.access_token = 'a~sealed.token'
-  t.same(broken(history), [])
+t.test('I3: a token that holds its record lives out its minute while Redis cannot say that it was ended, and not when it can; one that Redis keeps never does', async t => {
+  /** A token that was ended at 50 and was good at 60, and what happened in between. */
+  const goodAfter = (how: Ending['how'], access_token: string, meanwhile: Partial<History>, at = 60) => {
+    const { history, logins: [first] } = threeLogins()
+    Object.assign(history, meanwhile)
+    first.redemption.access_token = first.use.access_token = access_token
+    history.endings.push({ n: 0, access_token, how, at: 50 })
+    history.uses.push({ ...first.use, at, endedAt: at + 5 })
+    return broken(history)
+  }
+  const sealed = 'a~sealed.token'
+  const found = (how: Ending['how']) => [`I3 a token was good after its ${how}`]
+  const away = (from: number, to: number, site?: string) => ({ storeAway: [{ from, to, ...(site === undefined ? {} : { site }) }] })
+
+  t.same(goodAfter('revocation', 'a-kept', away(0, 100)), found('revocation'))
+  t.same(goodAfter('revocation', sealed, {}), found('revocation'), 'Redis was never away')
+  t.same(goodAfter('revocation', sealed, away(55, 100)), [], 'it is away')
+  t.same(goodAfter('revocation', sealed, away(62, 100)), [], 'it goes meanwhile')
+  t.same(goodAfter('revocation', sealed, away(55, 100, 'b')), found('revocation'), 'that of another site is')
+  t.same(goodAfter('replay', sealed, away(40, 55)), found('replay'), 'it is back, and was told')
+  t.same(goodAfter('replay', sealed, { ...away(40, 55), startedAnew: [{ replica: 'one', at: 52 }] }), [], 'who was to tell it is no more')
+  t.same(goodAfter('replay', sealed, { startedAnew: [{ replica: 'one', at: 52 }] }), found('replay'), 'it was told at once')
+  t.same(goodAfter('revocation', sealed, { emptied: [{ site: 'a', at: 55 }] }), [], 'it came back empty')
+  t.same(goodAfter('revocation', sealed, { emptied: [{ site: 'a', at: 45 }] }), found('revocation'), 'it came back empty before')
+  t.same(goodAfter('logout', sealed, {}), [], 'no logout reaches it')
+  for (const how of ['logout', 'revocation'] as const) t.same(goodAfter(how, sealed, away(0, Infinity), 60_051), found(how), 'its minute is over')
 })
 
 t.test('I6: tokens of a login that no page named are counted against the events of logins that nobody knows', async t => {
@@ -138,10 +172,28 @@ t.test('I6: tokens of a login that no page named are counted against the events 
   t.same(broken(history), ['I6 1 sets of tokens, 0 audit events'])
 })
 
-t.test('I1: a code that gave tokens to another client is found', async t => {
-  const { history, logins: [first] } = threeLogins()
-  first.redemption.by = 'deny'
-  t.same(broken(history), ['I1 a code gave tokens to another client'])
+t.test('I1: a code that gave tokens to another client, or for another verifier, is found', async t => {
+  const stolen = threeLogins()
+  stolen.logins[0].redemption.by = 'deny'
+  t.same(broken(stolen.history), ['I1 a code gave tokens to another client'])
+
+  const unproven = threeLogins()
+  unproven.logins[0].redemption.code_challenge = 'another'
+  t.same(broken(unproven.history), ['I1 a code gave tokens for another verifier'])
+})
+
+t.test('I1: a code that gave tokens when it was tried again is right where nobody knows of any before, and not where the answer was lost but not the audit event', async t => {
+  for (const status of [0, 503]) {
+    const { history, logins: [{ attempt, refusal }] } = threeLogins()
+    attempt.outcome = 'failed'
+    history.uses.splice(0, 1)
+    history.redemptions.push({ ...refusal, status, failure: undefined, at: 10, endedAt: 15 } as unknown as Redemption, { ...refusal, at: 40, endedAt: 45 })
+    t.same(broken(history), [], String(status))
+    history.events.push({ login: 'login-0', client_id: 'allow', replica: 'two' })
+    t.same(broken(history), ['I1 1 codes gave 2 sets of tokens, as the audit events have it'], 'each set is on record')
+    for (const thing of history.redemptions.filter(({ n }) => n === 0)) thing.code = 'a~sealed.code'
+    t.same(broken(history), [], 'of a code that holds its record each replica may have given one')
+  }
 })
 
 t.test('I2: the nonce, the userinfo or the name of another login is found', async t => {
@@ -212,7 +264,7 @@ t.test('I6: tokens without an event, and events without tokens, are found', asyn
 
   const talkative = threeLogins()
   talkative.history.events.push({ login: 'login-0', client_id: 'allow', replica: 'two' })
-  t.same(broken(talkative.history), ['I6 2 audit events, 1 sets of tokens'])
+  t.same(broken(talkative.history), ['I1 1 codes gave 2 sets of tokens, as the audit events have it', 'I6 2 audit events, 1 sets of tokens'])
 
   const unknown = threeLogins()
   unknown.history.events.push({ login: 'login of nobody', client_id: 'allow', replica: 'two' })
@@ -227,5 +279,5 @@ t.test('I6: where the answer was lost, nobody knows whether there were tokens: o
     t.same(broken(history), [], String(status))
   }
   history.events.push({ login: 'login-0', client_id: 'allow', replica: 'two' })
-  t.same(broken(history), ['I6 2 audit events, 0 sets of tokens'])
+  t.same(broken(history), ['I1 1 codes gave 2 sets of tokens, as the audit events have it', 'I6 2 audit events, 0 sets of tokens'])
 })

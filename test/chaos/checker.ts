@@ -1,5 +1,6 @@
 import { isSealedHandle, siteOf } from '../../src/adapters/handles.ts'
-import type { Attempt, History, Redemption } from './history.ts'
+import { life } from '../../src/records.ts'
+import type { Attempt, Ending, History, Redemption, Use } from './history.ts'
 
 /** Something that must never be, and what shows that it was. */
 export interface Violation { invariant: 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6', what: string, evidence: Record<string, unknown> }
@@ -11,23 +12,38 @@ const isTokens = ({ status }: { status: number }) => status === 200
 /** Nobody knows whether the other side did it. */
 const isAmbiguous = ({ status }: { status: number }) => status === 0 || status >= 500
 
-/** I1: a code yields at most one set of tokens, and only to its client. One that holds its record may yield one at each replica while Redis is away. */
+/**
+ * I1: a code yields at most one set of tokens, and only to its client with its verifier, whether the answer arrives or not. One that holds its record may yield one at each
+ * replica while Redis is away.
+ */
 function codesAreSpentOnce (history: History): Violation[] {
-  const { attempts, redemptions } = history
+  const { attempts, redemptions, events } = history
   const given = redemptions.filter(isTokens)
+  const written = Map.groupBy(events, ({ login }): string | undefined => login)
   const twice = [...Map.groupBy(given, ({ code }) => code).values()].filter(({ length }) => length > 1).filter(sets => !isOnceEach(history, sets))
   return [
     ...twice.map((redemptions): Violation => ({ invariant: 'I1', what: `one code gave ${redemptions.length} sets of tokens`, evidence: { redemptions } })),
-    ...given.filter(({ n, by }) => attempts[n]?.client !== by).map((redemption): Violation => ({ invariant: 'I1', what: 'a code gave tokens to another client', evidence: { redemption, attempt: attempts[redemption.n] } }))
+    ...given.filter(({ n, by }) => attempts[n]?.client !== by).map((redemption): Violation => ({ invariant: 'I1', what: 'a code gave tokens to another client', evidence: { redemption, attempt: attempts[redemption.n] } })),
+    ...given.filter(({ n, code_challenge }) => attempts[n]?.code_challenge !== code_challenge).map((redemption): Violation => ({ invariant: 'I1', what: 'a code gave tokens for another verifier', evidence: { redemption, attempt: attempts[redemption.n] } })),
+    ...[...Map.groupBy(redemptions, ({ n }) => attempts[n]?.login)].flatMap(([login, ofLogin]): Violation[] => {
+      const codes = new Set(ofLogin.map(({ code }) => code))
+      const lines = written.get(login) ?? []
+      if (login === undefined || lines.length <= Math.max(codes.size, ofLogin.filter(isTokens).length) || [...codes].some(isSealedHandle)) return []
+      return [{ invariant: 'I1', what: `${codes.size} codes gave ${lines.length} sets of tokens, as the audit events have it`, evidence: { events: lines, redemptions: ofLogin } }]
+    })
   ]
 }
+
+/** Whether the Redis of the site that issued this did not answer then, or not all the time. */
+const isAway = ({ storeAway }: Pick<History, 'storeAway'>, handle: string, { at, endedAt = at }: { at: number, endedAt?: number }) =>
+  storeAway.some(({ from, to, site = siteOf(handle) }) => endedAt >= from && at < to && site === siteOf(handle))
 
 /** Redemptions beyond the first, of codes that hold their record: each at another replica, while Redis was away. */
 export const redeemedAlone = (history: History) => [...Map.groupBy(history.redemptions.filter(isTokens), ({ code }) => code).values()].filter(sets => sets.length > 1 && isOnceEach(history, sets)).flatMap(([, ...more]) => more)
 
-const isOnceEach = ({ storeAway, startedAnew }: History, sets: readonly Redemption[]) => isSealedHandle(sets[0]!.code) &&
-  new Set(sets.map(redemption => processOf(redemption, startedAnew))).size === sets.length &&
-  sets.slice(1).every(({ at, code }) => storeAway.some(({ from, to, site = siteOf(code) }) => at >= from && at < to && site === siteOf(code)))
+const isOnceEach = (history: History, sets: readonly Redemption[]) => isSealedHandle(sets[0]!.code) &&
+  new Set(sets.map(redemption => processOf(redemption, history.startedAnew))).size === sets.length &&
+  sets.slice(1).every(redemption => isAway(history, redemption.code, redemption))
 
 /** The process that answered: a replica that was started anew is another one. */
 const processOf = ({ replica, at }: Redemption, startedAnew: History['startedAnew']) => `${replica} ${startedAnew.filter(start => start.replica === replica && start.at <= at).length}`
@@ -58,25 +74,43 @@ function answersAreOnesOwn ({ attempts, redemptions, uses }: History): Violation
   return violations
 }
 
-/** I3: after an acknowledged logout or revocation nothing succeeds any more, but a token that holds its record lives out its minute at other replicas. */
-function endsAreFinal ({ uses, endings }: History): Violation[] {
-  const ends = Map.groupBy(endings, ({ access_token }) => access_token)
-  return uses.filter(isTokens).filter(({ access_token }) => !isSealedHandle(access_token)).flatMap(use => {
-    const ending = ends.get(use.access_token)?.find(({ at }) => at <= use.at)
+/** I3: after an acknowledged logout or revocation nothing succeeds any more, but where Redis cannot say so a token that holds its record lives out its minute. */
+function endsAreFinal (history: History): Violation[] {
+  const ends = Map.groupBy(history.endings, ({ access_token }) => access_token)
+  return history.uses.filter(isTokens).flatMap(use => {
+    const ending = ends.get(use.access_token)?.find(ending => ending.at <= use.at && !livesItOut(history, use, ending))
     return ending === undefined ? [] : [{ invariant: 'I3', what: `a token was good after its ${ending.how}`, evidence: { use, ending } } satisfies Violation]
   })
 }
 
-/** I4: nothing is 200 after the same request by the same client was `invalid_grant`, by a code that holds its record at the same replica. */
-function refusalsAreFinal ({ redemptions, startedAnew }: History): Violation[] {
-  const sameness = (redemption: Redemption) => `${redemption.by} ${redemption.request} ${isSealedHandle(redemption.code) ? processOf(redemption, startedAnew) : ''}`
+/**
+ * Whether a token may be good still since it holds its record: a logout does not reach it; of another end Redis cannot tell while it is away, nor when it came back empty,
+ * nor when the process that was to tell it is no more.
+ */
+function livesItOut (history: History, use: Use, ending: Ending) {
+  const { access_token, at } = use
+  if (!isSealedHandle(access_token) || at > ending.at + life.sealedHandle * 1000) return false
+  const isBetween = (moment: { at: number }) => moment.at >= ending.at && moment.at <= at
+  return ending.how === 'logout' || isAway(history, access_token, use) ||
+    history.emptied.some(emptied => emptied.site === siteOf(access_token) && isBetween(emptied)) ||
+    (isAway(history, access_token, ending) && history.startedAnew.some(isBetween))
+}
+
+/** I4: nothing is 200 after the same request by the same client was `invalid_grant`; by a code that holds its record, and while Redis is away, at the same replica. */
+function refusalsAreFinal (history: History): Violation[] {
+  const { redemptions, startedAnew } = history
+  const anywhere = ({ by, request }: Redemption) => `${by} ${request}`
+  const here = (redemption: Redemption) => `${anywhere(redemption)} ${processOf(redemption, startedAnew)}`
   const refusals = new Map<string, Redemption>()
   for (const redemption of redemptions.filter(({ failure }) => failure === 'invalid_grant')) {
-    const known = refusals.get(sameness(redemption))
-    if (known === undefined || redemption.endedAt < known.endedAt) refusals.set(sameness(redemption), redemption)
+    for (const sameness of [anywhere(redemption), here(redemption)]) {
+      const known = refusals.get(sameness)
+      if (known === undefined || redemption.endedAt < known.endedAt) refusals.set(sameness, redemption)
+    }
   }
   return redemptions.filter(isTokens).flatMap(redemption => {
-    const refusal = refusals.get(sameness(redemption))
+    const { code } = redemption
+    const refusal = refusals.get(isSealedHandle(code) && isAway(history, code, redemption) ? here(redemption) : anywhere(redemption))
     return refusal === undefined || refusal.endedAt > redemption.at ? [] : [{ invariant: 'I4', what: 'a request was granted that had been refused', evidence: { refusal, redemption } } satisfies Violation]
   })
 }

@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { redeemedAlone } from './checker.ts'
 import { always, type Criterion, type Result, type Terms } from './fault.ts'
 import { failedAmong, loginFigures, recoveredIn, underWayIn } from './figures.ts'
 import { startRun, type Ended, type Run, type RunOptions } from './run.ts'
@@ -47,14 +48,23 @@ export const touchable = ({ history, from, end }: Course<unknown>) => underWayIn
 
 /** What every fault reports of its logins, beside what is its own; its criteria, beside what must always hold. */
 export function resultOf (course: Course<unknown>, own: Pick<Result, 'fault' | 'variant' | 'figures' | 'criteria'> & { /** in place of what must always hold */ always?: Criterion[] }): Result {
-  const { history, from, end, violations, replayed } = course
+  const { history, from, end, violations, replayed, otherCodes } = course
+  const alone = redeemedAlone(history)
   return {
     fault: own.fault,
     variant: own.variant,
-    figures: { ...loginFigures(history, { from, to: end }), ...own.figures, 'logins tried again': replayed },
+    figures: {
+      ...loginFigures(history, { from, to: end }),
+      ...own.figures,
+      'logins tried again': replayed,
+      'codes of other logins tried again': otherCodes.tried,
+      'of them gave tokens then': otherCodes.given,
+      'sealed codes redeemed again at another replica': alone.length
+    },
     criteria: [...own.criteria, ...own.always ?? always(course)],
     violations,
     failed: failedAmong(touchable(course)),
-    recovered: recoveredIn({ attempts: touchable(course) })
+    recovered: recoveredIn({ attempts: touchable(course) }),
+    alone
   }
 }

@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { createJar, type CookieJar } from '../world/browser.ts'
 import { citizenOf } from '../world/light-provider.ts'
 import type { Attempt, Purpose } from './history.ts'
-import { logIn, type Finished } from './login.ts'
+import { isFinished, logIn, type Brought, type Finished } from './login.ts'
 import type { Provider } from './provider.ts'
 import type { Scene } from './service.ts'
 import type { Client } from './stage.ts'
@@ -17,7 +17,8 @@ export interface DriverOptions {
   pairs?: ReadonlyArray<{ provider: Provider, client: Client }>
   /** whether browser and service reach one site, in turn one and the other, and never another meanwhile */
   staysAtSite?: boolean
-  onFinished?: (finished: Finished) => void
+  /** hears of every login that brought a code to its service */
+  onCode?: (login: Brought) => void
 }
 
 /** As many logins under way, beside those that stay at a provider, mean that the gateway does not keep up: one more is left out, and counted. */
@@ -28,7 +29,7 @@ const citizens = 150
 export type Driver = ReturnType<typeof startDriver>
 
 /** An open model of arrivals: logins begin at a fixed rate, as many at each provider and each client, until it is ended. */
-export function startDriver (scene: Scene, { rate, persists = false, staysAtSite = false, onFinished = () => {}, ...chosen }: DriverOptions) {
+export function startDriver (scene: Scene, { rate, persists = false, staysAtSite = false, onCode = () => {}, ...chosen }: DriverOptions) {
   const { stage: { providers, clients, sites }, clock, lingersMs = 0 } = scene
   const figures = { leftOut: 0, mostLateMs: 0 }
   const inFlight = new Set<Promise<void>>()
@@ -64,9 +65,13 @@ export function startDriver (scene: Scene, { rate, persists = false, staysAtSite
 
   async function visit (attempt: Attempt) {
     const jar = createJar()
-    let finished = await logIn(scene, attempt, jar)
-    if (persists && attempt.outcome === 'failed') finished = await logIn(scene, beginAttempt(scene, { ...attempt, purpose: 'plain', after: attempt.n }), jar)
-    if (finished !== undefined) onFinished(finished)
+    await enter(attempt, jar)
+    if (persists && attempt.outcome === 'failed') await enter(beginAttempt(scene, { ...attempt, purpose: 'plain', after: attempt.n }), jar)
+  }
+
+  async function enter (attempt: Attempt, jar: CookieJar) {
+    const login = await logIn(scene, attempt, jar)
+    if (login !== undefined) onCode(login)
   }
   const arriving = arrive()
 
@@ -121,7 +126,8 @@ export async function logInBeside (scene: Scene, citizen: string, { site, before
     ...(before === undefined ? {} : { after: before.attempt.after ?? before.attempt.n }),
     ...(site === undefined ? {} : { site })
   })
-  return { attempt, jar, finished: await logIn(scene, attempt, jar) }
+  const login = await logIn(scene, attempt, jar)
+  return { attempt, jar, finished: isFinished(login) ? login : undefined }
 }
 
 /** A login beside the load, and the browser that it was in. */

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { Violation } from './checker.ts'
-import type { Attempt } from './history.ts'
+import type { Attempt, Redemption } from './history.ts'
 import { startRun, type Ended } from './run.ts'
 import type { Stage, StageOptions } from './stage.ts'
 
@@ -39,6 +39,8 @@ export interface Result {
   failed: Attempt[]
   /** those that went on after one offered click */
   recovered: Attempt[]
+  /** of codes that hold their record, the redemptions beyond the first */
+  alone?: Redemption[]
 }
 
 /** One row of the table of faults. */

@@ -55,6 +55,8 @@ export interface Attempt {
   /** each time the citizen was sent to a provider; who reads that it is down does not go */
   sent: Array<{ at: number, provider: string }>
   code?: string
+  /** what the verifier of its code has to give (RFC 7636 §4.2) */
+  code_challenge?: string
   sub?: string
   sid?: string
 }
@@ -86,6 +88,8 @@ export interface Redemption {
   by: string
   /** all of the request that matters, so that the same request is known again */
   request: string
+  /** what the verifier gives that came with it */
+  code_challenge: string
   at: number
   endedAt: number
   replica: string | undefined

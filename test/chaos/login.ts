@@ -1,14 +1,20 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { isSealedHandle } from '../../src/adapters/handles.ts'
 import type { CookieJar } from '../world/browser.ts'
 import type { Answer } from './calls.ts'
 import type { Attempt, Outcome } from './history.ts'
 import { offersWayOn, readChooser, readConsent, type Chooser } from './pages.ts'
-import { createService, type Scene, type Service } from './service.ts'
+import { challengeOf, createService, type Scene, type Service } from './service.ts'
 
-/** A login that ended with tokens: what can be tried with them afterwards. */
-export interface Finished { attempt: Attempt, service: Service, verifier: string, code: string, access_token: string, id_token: string, jar: CookieJar }
+/** A login that brought a code to its service, whatever became of that: what can be tried with it afterwards. */
+export interface Brought { attempt: Attempt, service: Service, verifier: string, code: string, jar: CookieJar }
+
+/** One that ended with tokens. */
+export interface Finished extends Brought { access_token: string, id_token: string }
+
+/** Whether it did. */
+export const isFinished = (login: Brought | undefined): login is Finished => login !== undefined && 'access_token' in login
 
 /** How a way ended. */
 interface End { outcome: Outcome, why?: string, tokens?: Pick<Finished, 'code' | 'access_token' | 'id_token'> }
@@ -20,20 +26,27 @@ export interface Asked { attempt: Attempt, service: Service, verifier: string, s
 const providerPatienceMs = 15_000
 const longestWay = 20
 
-/** One citizen's whole way, from the service and back to it, as a browser and the service go it; the attempt is told how it ended. */
-export async function logIn (scene: Scene, attempt: Attempt, jar: CookieJar): Promise<Finished | undefined> {
+/** One citizen's whole way, from the service and back to it, as a browser and the service go it; the attempt is told how it ended. Without a code there is nothing to try afterwards. */
+export async function logIn (scene: Scene, attempt: Attempt, jar: CookieJar): Promise<Brought | Finished | undefined> {
   const { stage: { clients }, clock } = scene
   const service = createService(scene, clients.find(({ client_id }) => client_id === attempt.client)!)
-  const asked = { attempt, service, verifier: random(), state: random() }
+  const asked = ask(attempt, service)
   const { outcome, why, tokens } = await walk(scene, asked, jar).catch((error): End => ({ outcome: 'failed', why: `the driver: ${error}` }))
   attempt.outcome = outcome
   if (why !== undefined) attempt.why = why
   attempt.endedAt = clock()
-  return tokens && { attempt, service, verifier: asked.verifier, jar, ...tokens }
+  return attempt.code === undefined ? undefined : { attempt, service, verifier: asked.verifier, code: attempt.code, jar, ...tokens }
+}
+
+/** What the service asks with, drawn anew. */
+export function ask (attempt: Attempt, service: Service): Asked {
+  const verifier = random()
+  attempt.code_challenge = challengeOf(verifier)
+  return { attempt, service, verifier, state: random() }
 }
 
 /** Where the service sends its citizen. */
-export const entranceOf = ({ attempt: { nonce }, service, verifier, state }: Asked) => service.authorizationUrl({ state, nonce, code_challenge: createHash('sha256').update(verifier).digest('base64url') })
+export const entranceOf = ({ attempt: { nonce }, service, verifier, state }: Asked) => service.authorizationUrl({ state, nonce, code_challenge: challengeOf(verifier) })
 
 /** From page to page, as a citizen reads them. Where a provider fails on the way, another one that is offered is chosen, once. */
 async function walk (scene: Scene, asked: Asked, jar: CookieJar): Promise<End> {
@@ -125,7 +138,8 @@ const visitor = ({ call }: Scene, { n }: Attempt, jar: CookieJar) => async (step
   return answer
 }
 
-const random = () => randomBytes(32).toString('base64url')
+/** A value that nobody guesses: a verifier, a state. */
+export const random = () => randomBytes(32).toString('base64url')
 const anotherThan = (choice: string, { cards }: Chooser) => [...cards].find(([id, { state }]) => id !== choice && state === 'open')?.[0]
 const locationOf = ({ status, headers: { location }, url }: Answer) => status >= 300 && status < 400 && typeof location === 'string' ? new URL(location, url).href : undefined
 const stepOf = (address: string) => new URL(address).pathname.split('/')[1]!

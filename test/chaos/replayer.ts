@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { siteOf } from '../../src/adapters/handles.ts'
-import type { Finished } from './login.ts'
+import { isSealedHandle, siteOf } from '../../src/adapters/handles.ts'
+import { isFinished, random, type Brought, type Finished } from './login.ts'
 import { createService, type Scene } from './service.ts'
 
 /** Logins that wait to be tried again; beyond, the oldest are left out, and counted. */
@@ -9,30 +9,51 @@ const workers = 2
 
 /** What becomes of a token before it is tried again, in turn. */
 const endings = ['revocation', undefined, 'logout', undefined] as const
+/** Of so many codes that hold their record one is tried with a verifier that is not its own, too. */
+const wrongOneIn = 3
+
+/** A login that is tried again, and the tokens that its code is known to have given. */
+interface Trial { login: Brought, tokens: string[] }
 
 /**
  * Tries again what was done: a token is revoked, or its session ended, or neither, and then used at every replica; its code is replayed at every replica, by its own
- * client and by another; and in the end its token is used once more. When the load is over every code is replayed again. "Every replica" leaves out those that a fault
- * has taken away.
+ * client and by another; and in the end what it gave is used once more. Of a login that ended without tokens the code is tried all the same: nobody knows what became of
+ * it. When the load is over every code is replayed again. "Every replica" leaves out those that a fault has taken away.
  */
 export function startReplayer (scene: Scene) {
   const { stage: { replicas, clients }, history, call } = scene
-  const queue: Finished[] = []
-  const done: Finished[] = []
+  const queue: Brought[] = []
+  const done: Trial[] = []
   const figures = { tried: 0, leftOut: 0, lostTokens: 0 }
+  const otherCodes = { tried: 0, given: 0 }
   /** browsers that are logging out, or have */
   const leaving = new Set<number>()
   const over = new AbortController()
   const there = () => replicas.filter(replica => replica.isThere())
   const working = Promise.all(Array.from({ length: workers }, async () => {
     while (!over.signal.aborted || queue.length > 0) {
-      const finished = queue.shift()
-      if (finished === undefined) await pause(20)
-      else await tryAgain(finished)
+      const login = queue.shift()
+      if (login === undefined) await pause(20)
+      else await tryAgain(login)
     }
   }))
 
-  async function tryAgain (finished: Finished) {
+  async function tryAgain (login: Brought) {
+    if (isFinished(login)) await endAndUse(login)
+    const trial = { login, tokens: isFinished(login) ? [login.access_token] : tokensOf(login) }
+    const known = trial.tokens.length
+    await replayEverywhere(trial)
+    if (!isFinished(login)) {
+      otherCodes.tried++
+      if (trial.tokens.length > known) otherCodes.given++
+    }
+    for (const access_token of trial.tokens) await useEverywhere(login, access_token)
+    done.push(trial)
+  }
+
+  const tokensOf = ({ code }: Brought) => history.redemptions.flatMap(given => given.code === code ? given.access_token ?? [] : [])
+
+  async function endAndUse (finished: Finished) {
     const { attempt, service, access_token } = finished
     figures.tried++
     const how = endings[attempt.n % endings.length]
@@ -41,29 +62,30 @@ export function startReplayer (scene: Scene) {
       leaving.add(browserOf(attempt))
       await logOut(finished)
     }
-    const statuses = await useEverywhere(finished)
+    const statuses = await useEverywhere(finished, access_token)
     const isEnded = leaving.has(browserOf(attempt)) || history.endings.some(ending => ending.access_token === access_token)
     // of a service that was closed meanwhile no token is good any more
     const isClosed = !clients.some(({ client_id }) => client_id === attempt.client)
-    const isForgotten = history.emptied.some(({ site, at }) => site === siteOf(access_token) && at >= attempt.endedAt!)
+    const isForgotten = !isSealedHandle(access_token) && history.emptied.some(({ site, at }) => site === siteOf(access_token) && at >= attempt.endedAt!)
     if (!isEnded && !isForgotten && !isClosed) figures.lostTokens += statuses.filter(status => status === 401).length
-    await replayEverywhere(finished)
-    await useEverywhere(finished)
-    done.push(finished)
   }
 
   /** The logins of one browser have one session. */
   const browserOf = ({ n }: Pick<Finished['attempt'], 'n'>) => history.attempts[n]!.after ?? n
 
-  const useEverywhere = ({ attempt: { n }, service, access_token }: Finished) =>
+  const useEverywhere = ({ attempt: { n }, service }: Brought, access_token: string) =>
     Promise.all(there().map(async replica => (await service.ask({ n, access_token, replica })).status))
 
-  async function replayEverywhere ({ attempt: { n }, service, verifier, code, access_token }: Finished) {
+  async function replayEverywhere ({ login: { attempt: { n }, service, verifier, code }, tokens }: Trial) {
     for (const replica of there()) {
+      if (isSealedHandle(code) && n % wrongOneIn === 0) await service.redeem({ n, code, verifier: random(), replica })
       for (const client of clients) {
-        const { failure, endedAt } = await createService(scene, client).redeem({ n, code, verifier, redirect_uri: service.redirect_uri, replica })
-        // a second use by its own client ends what the first gave (RFC 6749 §4.1.2)
-        if (client.client_id === service.client_id && failure === 'invalid_grant') history.endings.push({ n, access_token, how: 'replay', at: endedAt })
+        const answer = await createService(scene, client).redeem({ n, code, verifier, redirect_uri: service.redirect_uri, replica })
+        if (client.client_id !== service.client_id) continue
+        if (answer.tokens !== undefined) tokens.push(answer.tokens.access_token)
+        // a second use by its own client ends what the first gave (RFC 6749 §4.1.2); of a code that gave several sets each replica ends its own
+        const [access_token, ...more] = tokens
+        if (answer.failure === 'invalid_grant' && access_token !== undefined && more.length === 0) history.endings.push({ n, access_token, how: 'replay', at: answer.endedAt })
       }
     }
   }
@@ -76,9 +98,10 @@ export function startReplayer (scene: Scene) {
 
   return {
     figures,
-    /** A login that ended with tokens. */
-    add (finished: Finished) {
-      queue.push(finished)
+    otherCodes,
+    /** A login that brought a code to its service. */
+    add (login: Brought) {
+      queue.push(login)
       if (queue.length <= longestQueue) return
       queue.shift()
       figures.leftOut++
@@ -88,7 +111,7 @@ export function startReplayer (scene: Scene) {
       over.abort()
       await working
       const again = done.values()
-      await Promise.all(Array.from({ length: workers }, async () => { for (const finished of again) await replayEverywhere(finished) }))
+      await Promise.all(Array.from({ length: workers }, async () => { for (const trial of again) await replayEverywhere(trial) }))
     }
   }
 }

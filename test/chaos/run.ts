@@ -2,9 +2,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { createCaller } from './calls.ts'
 import { check, type Violation } from './checker.ts'
 import { startDriver, type Driver, type DriverOptions } from './driver.ts'
+import { isWell } from './figures.ts'
 import { createHistory, type History } from './history.ts'
 import { createKeyCaches, type KeyKeeping } from './key-caches.ts'
-import type { Finished } from './login.ts'
+import type { Brought } from './login.ts'
 import { startReplayer } from './replayer.ts'
 import type { Scene } from './service.ts'
 import type { Stage } from './stage.ts'
@@ -22,17 +23,17 @@ export interface Run {
   /** Lets so many more logins begin in a second, until that is ended. */
   more (rate: number): Pick<Driver, 'end'>
   /** Has a login tried again that the load did not bring. */
-  tryAgain (finished: Finished): void
+  tryAgain (login: Brought): void
   /** Ends the load, tries every code again, and says what the checker finds. */
   end (): Promise<Ended>
 }
 
-export interface Ended { history: History, violations: Violation[], replayed: number, lostTokens: number, /** logins that could not begin or be replayed, since something did not keep up */ leftOut: number, mostLateMs: number }
+export interface Ended { history: History, violations: Violation[], replayed: number, /** codes of logins that did not end with tokens, tried again too, and those of them that gave some then */ otherCodes: { tried: number, given: number }, lostTokens: number, /** logins that could not begin or be replayed, since something did not keep up */ leftOut: number, mostLateMs: number }
 
 const settleMs = 5000
 
 export interface RunOptions extends Pick<DriverOptions, 'rate' | 'persists' | 'staysAtSite'>, Pick<Scene, 'keptMs' | 'lingersMs'>, KeyKeeping {
-  /** of so many finished logins one is tried again: each, unless set */
+  /** of so many logins that went well one is tried again: each, unless set, and always of those that did not */
   oneIn?: number
 }
 
@@ -47,9 +48,9 @@ export function startRun (stage: Stage, { rate, persists = false, staysAtSite = 
   const eventsBefore = stage.replicas.map(({ events }) => events.length)
   const watch = startWatch(scene)
   const replayer = startReplayer(scene)
-  let finished = 0
-  const onFinished: typeof replayer.add = login => { if (finished++ % oneIn === 0) replayer.add(login) }
-  const drivers = [startDriver(scene, { rate, persists, staysAtSite, onFinished })]
+  let well = 0
+  const onCode: typeof replayer.add = login => { if (!isWell(login.attempt) || well++ % oneIn === 0) replayer.add(login) }
+  const drivers = [startDriver(scene, { rate, persists, staysAtSite, onCode })]
 
   const until = async (isTrue: () => boolean | Promise<boolean>, seconds: number) => {
     const end = clock() + seconds * 1000
@@ -68,7 +69,7 @@ export function startRun (stage: Stage, { rate, persists = false, staysAtSite = 
     clock,
     until,
     more (rate) {
-      const driver = startDriver(scene, { rate, persists, onFinished })
+      const driver = startDriver(scene, { rate, persists, onCode })
       drivers.push(driver)
       return driver
     },
@@ -85,6 +86,7 @@ export function startRun (stage: Stage, { rate, persists = false, staysAtSite = 
         history,
         violations: check(history),
         replayed: replayer.figures.tried,
+        otherCodes: replayer.otherCodes,
         lostTokens: replayer.figures.lostTokens,
         leftOut: drivers.reduce((sum, { figures }) => sum + figures.leftOut, replayer.figures.leftOut),
         mostLateMs: Math.max(...drivers.map(({ figures }) => figures.mostLateMs))

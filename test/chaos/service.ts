@@ -63,7 +63,8 @@ export function createService ({ stage: { issuer }, history, call, keyCaches }: 
         n,
         code,
         by: client_id,
-        request: createHash('sha256').update(JSON.stringify(fields)).digest('base64url'),
+        request: digestOf(JSON.stringify(fields)),
+        code_challenge: challengeOf(verifier),
         at: answer.at,
         endedAt: answer.endedAt,
         replica: answer.replica,
@@ -103,6 +104,10 @@ export function createService ({ stage: { issuer }, history, call, keyCaches }: 
     logoutUrl: (id_token: string) => `${issuer}/session/end?${new URLSearchParams({ id_token_hint: id_token, post_logout_redirect_uri })}`
   }
 }
+
+const digestOf = (text: string) => createHash('sha256').update(text).digest('base64url')
+/** What a verifier gives (RFC 7636 §4.2). */
+export const challengeOf = digestOf
 
 function tokensIn (text: string) {
   const { access_token, id_token } = parsed(text) ?? {}

@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto'
 import { createBrowser, type Browser, type Page } from '../world/browser.ts'
 import { beginAttempt } from './driver.ts'
-import { comeBack, entranceOf, type Asked, type Finished } from './login.ts'
+import { ask, comeBack, entranceOf, type Asked, type Finished } from './login.ts'
 import { offersWayOn, readChooser, readConsent } from './pages.ts'
 import type { Run } from './run.ts'
 import { createService } from './service.ts'
@@ -19,8 +18,6 @@ export type Standing = 'finished' | 'returned' | 'offers' | 'told' | 'dead end'
 const citizen = 'somebody'
 const mostClicks = 6
 
-const random = () => randomBytes(32).toString('base64url')
-
 /** A citizen at a browser, who opens the same service in as many tabs as he or she likes. */
 export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = false }: { keepsCookies?: boolean, stopsAtProvider?: boolean } = {}) {
   const { scene, history, clock } = run
@@ -35,7 +32,7 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
   async function open (): Promise<Tab> {
     const attempt = beginAttempt(scene, { purpose: 'plain', client: client.client_id, provider: provider!.id, citizen, ...(first === undefined ? {} : { after: first }) })
     first ??= attempt.n
-    const asked = { attempt, service, verifier: random(), state: random() }
+    const asked = ask(attempt, service)
     browser.page = undefined
     const page = await browser.get(entranceOf(asked))
     return named(asked, page)

@@ -7,7 +7,7 @@ import { faultOf, none, type Criterion, type Result, type Terms } from '../fault
 import { backToNormal, countOutcomes, failedAmong, isWell } from '../figures.ts'
 import type { Attempt } from '../history.ts'
 import { untilTaken } from '../key-rotation.ts'
-import type { Finished } from '../login.ts'
+import { isFinished, type Finished } from '../login.ts'
 import type { Provider } from '../provider.ts'
 import { metricOfAll } from '../replica.ts'
 import type { Run } from '../run.ts'
@@ -82,8 +82,8 @@ async function comeAndGo (run: Run, stage: Stage, { rate, seconds }: Terms): Pro
     const driver = startDriver({ ...run.scene, lingersMs }, {
       rate: rate / 2,
       pairs,
-      onFinished (login) {
-        finished.push(login)
+      onCode (login) {
+        if (isFinished(login)) finished.push(login)
         run.tryAgain(login)
       }
     })

@@ -1,6 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { siteOf } from '../../../src/adapters/handles.ts'
-import { redeemedAlone } from '../checker.ts'
 import { resultOf, touchable, underLoad } from '../course.ts'
 import { logInBeside, type Visit } from '../driver.ts'
 import { faultOf, none, within, type Result, type Terms } from '../fault.ts'
@@ -105,7 +104,6 @@ export const siteLost = faultOf<Variant>('F16', {
         'failed otherwise': otherwise.length,
         'through by a fresh login': again.length - failedAmong(again).length - letIn.length - asked.length,
         'codes redeemed twice': twice.length,
-        'sealed codes redeemed again': redeemedAlone(history).length,
         'normal after the return, s': backToNormal(history, backAt)
       },
       criteria: [
