@@ -1,5 +1,5 @@
 import t from 'tap'
-import { backToNormal, failedAmong, figuresOf, growth, inFlightAt, loginFigures, percentile, resetsSince } from './figures.ts'
+import { backToNormal, callbacksUnderWay, failedAmong, figuresOf, growth, inFlightAt, loginFigures, percentile, resetsSince } from './figures.ts'
 import { createHistory, type Outcome, type Purpose } from './history.ts'
 import { readObservations, type Observation } from './observations.ts'
 import { offersWayOn, readChooser, readConsent } from './pages.ts'
@@ -54,6 +54,8 @@ t.test('a fault is told by the logins that were under way or began since, and by
   t.match(loginFigures({ ...history, attempts: [lingering] }, { from: 1000, to: 6000 }), { 'longest login, s': 0.2, 'back to normal after, s': 0 }, 'what its citizen took to read is not the login\'s time')
   t.same(resetsSince(history, 1000).map(({ n }) => n), [1, 4], 'an answer of ours is none, nor what went past the balancer')
   t.same([...inFlightAt(history, 'one', { from: 1000, to: 1100 })], [1])
+  history.requests.push({ ...call, step: 'callback', n: 2, at: 1050, ms: 100 }, { ...call, step: 'callback', n: 3, at: 800, ms: 150 }, { ...call, step: 'callback', n: 4, at: 1200, ms: 10 })
+  t.same([...callbacksUnderWay(history, { from: 1000, to: 1100 })], [2])
   t.same([...inFlightAt(history, 'two', { from: 1000, to: 2100 })], [1, 4], 'nobody knows where the first one was')
 })
 

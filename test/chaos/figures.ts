@@ -111,6 +111,10 @@ export function inFlightAt ({ requests }: Pick<History, 'requests'>, replica: st
   return new Set(lost.flatMap(({ n }) => n ?? []))
 }
 
+/** Attempts whose citizen was on the way back from a provider in this time: a callback that is tried again may find the provider's code spent. */
+export const callbacksUnderWay = ({ requests }: Pick<History, 'requests'>, { from, to }: Omit<Window, 'providers'>) =>
+  new Set(requests.filter(({ step, at, ms }) => step === 'callback' && at <= to && at + ms >= from).map(({ n }) => n!))
+
 /** Milliseconds as seconds, with one decimal; an absent value stays absent. */
 export const inSeconds = (milliseconds: number | undefined) => milliseconds === undefined ? undefined : Math.round(milliseconds / 100) / 10
 

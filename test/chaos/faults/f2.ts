@@ -1,6 +1,6 @@
 import { resultOf, touchable, underLoad, type Course } from '../course.ts'
 import { faultOf, none, within, type Criterion, type Result, type Terms } from '../fault.ts'
-import { backToNormal, failedAmong, inFlightAt } from '../figures.ts'
+import { backToNormal, callbacksUnderWay, failedAmong, inFlightAt, recoveredIn } from '../figures.ts'
 import type { Replica } from '../replica.ts'
 import type { Stage, StageOptions } from '../stage.ts'
 
@@ -32,16 +32,22 @@ async function killed (stage: Stage, name: string, variant: unknown, terms: Term
 export function onlyInFlight (course: Course<unknown>, { name }: Replica, noticedAt: number): { figures: Result['figures'], criteria: Criterion[] } {
   const { history, from } = course
   const inFlight = inFlightAt(history, name, { from, to: noticedAt })
+  const calledBack = callbacksUnderWay(history, { from, to: noticedAt })
+  const recovered = recoveredIn({ attempts: touchable(course) })
+  const bySpentCode = recovered.filter(({ n }) => calledBack.has(n))
   const failed = failedAmong(touchable(course))
   const others = failed.filter(({ n }) => !inFlight.has(n))
   return {
     figures: {
       'failed, with a request at that replica': failed.length - others.length,
       'failed otherwise': others.length,
-      'tried again by the balancer': course.retries
+      'tried again by the balancer': course.retries,
+      'callbacks under way then': calledBack.size,
+      'of them gone on by one click': bySpentCode.length
     },
     criteria: [
       none('logins that failed without a request at that replica', others.length),
+      none('logins that had to go another way without a callback under way then', recovered.length - bySpentCode.length),
       within('normal', normalWithin, backToNormal(history, from)),
       none('other replicas that ended', course.exits)
     ]
