@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { resultOf, underLoad } from '../course.ts'
 import { faultOf, none, within, type Result, type Terms } from '../fault.ts'
-import { backToNormal, inSeconds } from '../figures.ts'
+import { backToNormal, failedAmong, inSeconds } from '../figures.ts'
 import { toldMs } from '../history.ts'
 import { residentBytes } from '../onlookers.ts'
 import { fared, shedBy, shedSince } from '../overload.ts'
@@ -18,6 +18,8 @@ const times = 10
 const normalWithin = 60
 /** without a login that failed or took long: it is over */
 const quietMs = 5000
+/** how soon the balancer has a replica back: for those who come the outage lasts until then */
+const takenWithin = 10
 /** of the fault's length, in which nothing works */
 const awayShare = 1 / 3
 const oneIn = 20
@@ -41,9 +43,10 @@ export const allAtOnce = faultOf<Variant>('F19', {
     replicas_killed: {
       stage: oneCore,
       async go ({ replicas }) { await Promise.all(replicas.map(replica => replica.stop('SIGKILL'))) },
-      async comeBack ({ replicas }, { history, clock }) {
+      async comeBack ({ replicas, balancer }, { history, clock, until }) {
         for (const { name } of replicas) history.startedAnew.push({ replica: name, at: clock() })
         await Promise.all(replicas.map(replica => replica.start()))
+        await until(async () => (await balancer.standing()).every(({ isUp }) => isUp), takenWithin)
       }
     }
   },
@@ -67,19 +70,24 @@ export const allAtOnce = faultOf<Variant>('F19', {
       return { backAt, overAt, shed, bytes: await residentBytes(replica) }
     }, { oneIn })
 
-    const { history, from, marks: { backAt, overAt, shed, bytes } } = course
+    const { history, history: { attempts }, from, marks: { backAt, overAt, shed, bytes } } = course
+    const logins = fared(history, { from: backAt, to: overAt }, rated)
+    const meanwhile = attempts.filter(({ startedAt }) => startedAt >= from && startedAt < backAt)
     return resultOf(course, {
       fault: 'F19',
       variant: name,
       figures: {
         ...rated.figures,
         'the outage, s': inSeconds(backAt - from),
-        ...fared(history, { from: backAt, to: overAt }, rated).figures,
+        'begun in the outage': meanwhile.length,
+        'of them failed': failedAmong(meanwhile).length,
+        ...logins.figures,
         ...shed,
         'memory after it, MB': Math.round(bytes / 1e6),
         'the driver late at most, s': inSeconds(course.mostLateMs)
       },
       criteria: [
+        ...logins.criteria,
         within('normal after it, by itself', normalWithin, backToNormal(history, overAt)),
         none('replicas that ended by themselves', course.exits)
       ]
