@@ -46,7 +46,10 @@ export const nobodyReads = faultOf<Variant>('F22', {
     const lost = counted + givenUp
 
     const { history, marks: { scraped, ready }, violations } = course
-    const missing = history.redemptions.filter(({ status }) => status === 200).length - history.events.length
+    const isOfSilent = ({ replica }: { replica?: string | undefined }) => replica === silent!.name
+    const given = history.redemptions.filter(({ status }) => status === 200)
+    const missing = given.length - history.events.length
+    const missingOfSilent = given.filter(isOfSilent).length - history.events.filter(isOfSilent).length
     const failed = failedAmong(touchable(course))
     return resultOf(course, {
       fault: 'F22',
@@ -54,7 +57,8 @@ export const nobodyReads = faultOf<Variant>('F22', {
       figures: { 'audit events missing': missing, 'lines counted as lost': counted, 'lines that it said at its end it had not written': givenUp },
       criteria: [
         none('logins that failed', failed.length),
-        { what: 'every event that is missing is counted', measured: `${missing} of ${lost} lines`, passed: missing <= lost },
+        { what: 'audit events that are missing: as many at most as lines of the log, of any kind, are counted as lost', measured: `${missing} of ${lost} lines`, passed: missing <= lost },
+        none('audit events missing of replicas that could write', missing - missingOfSilent),
         { what: 'metrics and probes answer whoever reads: 200', measured: `${scraped} ${ready}`, passed: scraped === 200 && ready === 200 },
         none('replicas that ended by themselves', course.exits)
       ],
