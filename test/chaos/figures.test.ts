@@ -1,11 +1,15 @@
 import t from 'tap'
-import { backToNormal, callbacksUnderWay, failedAmong, figuresOf, growth, inFlightAt, loginFigures, percentile, resetsSince } from './figures.ts'
-import { createHistory, type Outcome, type Purpose } from './history.ts'
+import { backToNormal, callbacksUnderWay, eventsMissing, failedAmong, figuresOf, growth, inFlightAt, loginFigures, percentile, resetsSince } from './figures.ts'
+import type { Course } from './course.ts'
+import { onlyInFlight } from './faults/f2.ts'
+import { createHistory, type Attempt, type Outcome, type Purpose } from './history.ts'
 import { readObservations, type Observation } from './observations.ts'
+import { fared } from './overload.ts'
 import { offersWayOn, readChooser, readConsent } from './pages.ts'
 import { chooserPage, type ProviderCard } from '../../src/pages/chooser.ts'
 import { consentPage } from '../../src/pages/consent.ts'
 import { errorPage } from '../../src/pages/error.ts'
+import type { Replica } from './replica.ts'
 import { reportOf, summarize } from './report.ts'
 
 t.test('a percentile is a value that was measured', async t => {
@@ -72,6 +76,43 @@ t.test('a window counts the logins that began in it at its providers, and times 
   const figures = figuresOf(history, { from: 100, to: 1000, providers: ['here'] })
   t.same(figures, { attempted: 9, failed: 4, recovered: 1, longestGapMs: 520, longestLoginMs: 2000, p50Ms: 10, p99Ms: 30 })
   t.same(failedAmong(history.attempts).length, 7)
+})
+
+/** A login of a history, from one moment to another. */
+const attempt = (n: number, startedAt: number, endedAt: number, more: Partial<Attempt>): Attempt =>
+  ({ n, purpose: 'plain', client: 'allow', provider: 'here', citizen: 'c', given_name: 'C', nonce: 'n', startedAt, endedAt, outcome: 'success', notices: [], sent: [], ...more })
+
+t.test('after an outage too few logins that complete are seen, and those that fail once they got in; who began in the outage is none of them', async t => {
+  const unmet = (attempts: Attempt[]) => fared({ ...createHistory(), attempts }, { from: 1000, to: 2000 }, { rate: 10 }).criteria.filter(({ passed }) => !passed).map(({ what }) => what)
+  const well = Array.from({ length: 10 }, (_, n) => attempt(n, 1000 + n, 1500, { login: `login-${n}` }))
+  const before = attempt(10, 999, 1100, { outcome: 'failed', why: 'authorize: 503' })
+  const away = attempt(11, 1000, 1100, { outcome: 'failed', why: 'authorize: 503 Y08' })
+  t.same(unmet([...well, before, away]), [])
+  t.same(unmet([...well.slice(2), before, away]), ['logins completed: at least 90 % of the rated'])
+  t.same(unmet([...well, ...[1, 2].map(n => ({ ...before, n: 10 + n, startedAt: 1000 }))]), ['logins that failed in another way: at most 1 %'])
+})
+
+t.test('of a replica that is killed a login that goes another way is touched only with a callback under way then', async t => {
+  const history = createHistory()
+  history.attempts.push(attempt(0, 900, 1500, { outcome: 'recovered' }))
+  history.requests.push({ n: 0, step: 'callback', method: 'GET', status: 303, replica: 'two', at: 990, ms: 20 })
+  const course = { history, from: 1000, end: 2000, exits: 0, retries: 1 } as Course<unknown>
+  const seen = () => onlyInFlight(course, { name: 'one' } as Replica, 1100)
+  t.match(seen().figures, { 'callbacks under way then': 1, 'of them gone on by one click': 1 })
+  t.same(seen().criteria.filter(({ passed }) => !passed), [])
+  history.requests[0]!.at = 900
+  t.match(seen().figures, { 'callbacks under way then': 0, 'of them gone on by one click': 0 })
+  t.match(seen().criteria.filter(({ passed }) => !passed), [{ what: 'logins that had to go another way without a callback under way then: 0', measured: '1' }])
+})
+
+t.test('an audit event that is missing is one of the replica that gave the tokens', async t => {
+  const history = createHistory()
+  const redemption = { n: 0, code: 'code', by: 'allow', request: 'request', code_challenge: 'challenge', at: 0, endedAt: 1, status: 200 }
+  history.redemptions.push({ ...redemption, replica: 'one' }, { ...redemption, replica: 'two' }, { ...redemption, replica: 'two', status: 400 })
+  history.events.push({ login: 'l', client_id: 'allow', replica: 'two' })
+  t.equal(eventsMissing(history, () => true), 1)
+  t.equal(eventsMissing(history, name => name === 'one'), 1)
+  t.equal(eventsMissing(history, name => name !== 'one'), 0)
 })
 
 t.test('a breaker is open when the last replica shows it, by its metrics or its chooser, and closed when none shows it any more', async t => {

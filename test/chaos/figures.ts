@@ -115,6 +115,10 @@ export function inFlightAt ({ requests }: Pick<History, 'requests'>, replica: st
 export const callbacksUnderWay = ({ requests }: Pick<History, 'requests'>, { from, to }: Omit<Window, 'providers'>) =>
   new Set(requests.filter(({ step, at, ms }) => step === 'callback' && at <= to && at + ms >= from).map(({ n }) => n!))
 
+/** Sets of tokens that some replicas gave and wrote no audit event of. */
+export const eventsMissing = ({ redemptions, events }: Pick<History, 'redemptions' | 'events'>, isOne: (replica: string | undefined) => boolean) =>
+  redemptions.filter(({ status, replica }) => status === 200 && isOne(replica)).length - events.filter(({ replica }) => isOne(replica)).length
+
 /** Milliseconds as seconds, with one decimal; an absent value stays absent. */
 export const inSeconds = (milliseconds: number | undefined) => milliseconds === undefined ? undefined : Math.round(milliseconds / 100) / 10
 

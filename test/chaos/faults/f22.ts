@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { resultOf, touchable, underLoad } from '../course.ts'
 import { faultOf, none, type Result, type Terms } from '../fault.ts'
-import { failedAmong } from '../figures.ts'
+import { eventsMissing, failedAmong } from '../figures.ts'
 import { metricOfAll, type Replica } from '../replica.ts'
 import type { Stage } from '../stage.ts'
 
@@ -46,10 +46,8 @@ export const nobodyReads = faultOf<Variant>('F22', {
     const lost = counted + givenUp
 
     const { history, marks: { scraped, ready }, violations } = course
-    const isOfSilent = ({ replica }: { replica?: string | undefined }) => replica === silent!.name
-    const given = history.redemptions.filter(({ status }) => status === 200)
-    const missing = given.length - history.events.length
-    const missingOfSilent = given.filter(isOfSilent).length - history.events.filter(isOfSilent).length
+    const missing = eventsMissing(history, () => true)
+    const missingElsewhere = eventsMissing(history, name => name !== silent!.name)
     const failed = failedAmong(touchable(course))
     return resultOf(course, {
       fault: 'F22',
@@ -58,7 +56,7 @@ export const nobodyReads = faultOf<Variant>('F22', {
       criteria: [
         none('logins that failed', failed.length),
         { what: 'audit events that are missing: as many at most as lines of the log, of any kind, are counted as lost', measured: `${missing} of ${lost} lines`, passed: missing <= lost },
-        none('audit events missing of replicas that could write', missing - missingOfSilent),
+        none('audit events missing of replicas that could write', missingElsewhere),
         { what: 'metrics and probes answer whoever reads: 200', measured: `${scraped} ${ready}`, passed: scraped === 200 && ready === 200 },
         none('replicas that ended by themselves', course.exits)
       ],
