@@ -108,7 +108,7 @@ export default fp(async app => {
   const sealedCodes = counterOf('passerelle_degraded_codes_total', 'Codes that hold their record, given while the store was away')
   const redemptions = counterOf('passerelle_degraded_redemptions_total', 'Such codes redeemed: recorded by the store, by this replica alone, or again, after another replica did', ['how'])
   for (const how of ['recorded', 'alone', 'again']) redemptions.inc({ how }, 0)
-  const unread = counterOf('passerelle_recalls_unread_total', 'Times that what operators called back could not be read, or could not be opened: what was known counts on')
+  const unread = counterOf('passerelle_recalls_unread_total', 'Times that what operators called back could not be read, could not be opened, or could not be written where it was lost: what was known counts on')
   app.decorate('countRecallsUnread', () => unread.inc())
   app.decorate('watchRecalls', count => {
     const inForce = gaugeOf('passerelle_recalls_in_force', 'What operators called back, as this replica knows it', [], () => inForce.set(count()))

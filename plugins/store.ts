@@ -17,6 +17,8 @@ declare module 'fastify' {
     noticeboard: Noticeboard
     /** what operators called back: looks now, and from now on each second; whether the store could say */
     lookForRecalls (): Promise<boolean>
+    /** whether they were read at all since this replica started: until then a session may have been called back */
+    knowsRecalls (): boolean
     /** whether something that a browser carries was called back */
     isRecalled (record: Recallable): boolean
   }
@@ -41,11 +43,13 @@ export interface StoreOptions { store?: Store | undefined, noticeboard?: Noticeb
 export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.configuration.redis.urls }) => {
   const { settings: { site }, redis: configured, sites } = app.configuration
   const address = { ...configured, urls: redis }
-  const kept = store ?? (redis.length === 0
-    ? memoryStore({ site, now: app.now })
-    : sitedStore({ home: site, stores: openStores(new Map([...sites, [site, address]]), { sealer: app.sealer, now: app.now, watch: app.degraded, onError: complain }) }))
+  const stores = store === undefined && redis.length > 0
+    ? openStores(new Map([...sites, [site, address]]), { sealer: app.sealer, now: app.now, watch: app.degraded, onError: complain })
+    : new Map<string, Store>()
+  const kept = store ?? (stores.size === 0 ? memoryStore({ site, now: app.now }) : sitedStore({ home: site, stores }))
   const recalls = recallingStore({
     store: kept,
+    elsewhere: [...stores].filter(([name]) => name !== site).map(([, other]) => other),
     sealer: app.sealer,
     now: app.now,
     onNew: recall => app.log.warn({ ...recall }, 'called back'),
@@ -58,6 +62,7 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.co
   app.watchRecalls(recalls.count)
   app.decorate('store', recalls.store)
   app.decorate('lookForRecalls', recalls.look)
+  app.decorate('knowsRecalls', recalls.wereRead)
   app.decorate('isRecalled', recalls.isRecalled)
   app.addHook('onListen', async () => { recalls.look() })
   app.addHook('preHandler', (request, reply, done) => asOneWait(done))

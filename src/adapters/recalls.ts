@@ -1,11 +1,14 @@
 import type { Clock, Sealer, Store } from '../ports.ts'
-import type { Kind, Recall, Records } from '../records.ts'
+import { life, type Kind, type Recall, type Records } from '../records.ts'
 import { isRecalled, type Recallable } from '../protocol/recall.ts'
 import { jittered } from './jittered.ts'
 import { endOfSealed } from './keyring-sealer.ts'
+import { within } from './record-store.ts'
 
 export interface RecallsOptions {
   store: Store
+  /** those of the other sites, which were told the same: home may have lost it */
+  elsewhere?: readonly Store[] | undefined
   sealer: Sealer
   now: Clock
   /** told of each one that this replica had not known */
@@ -19,18 +22,25 @@ export interface RecallsOptions {
 const place = 'recalls'
 /** a command of an operator counts everywhere within seconds */
 const everyMs = 1000
+/** how much of what is lacking one look writes */
+const atOnce = 32
 
 /** A recall as it is left for every replica, until all that it may be of has died. */
 export const sealedRecall = (sealer: Sealer, recall: Recall, exp: number) => sealer.seal('recall', place, recall, exp)
 
+/** What a recall is called where it is left. */
+const nameOf = (recall: Recall) => JSON.stringify(recall)
+
 /**
  * A store in which nothing lives on that an operator called back. What was called back is looked at each second; while it cannot be, what is known counts, and goes on counting to its end
- * where the store has lost it: what it is of may stand elsewhere.
+ * where the store has lost it, and is written there again: what it is of may stand elsewhere, and a replica that starts knows nothing else.
  */
-export function recallingStore ({ store, sealer, now, onNew, onUnreadable, onFailure }: RecallsOptions) {
+export function recallingStore ({ store, elsewhere = [], sealer, now, onNew, onUnreadable, onFailure }: RecallsOptions) {
+  let known = new Map<string, { text: string, recall: Recall }>()
   let inForce: Recall[] = []
-  let known = new Set<string>()
+  let lacking = new Set<string>()
   let unreadable = new Set<string>()
+  let wasRead = false
   let timer: NodeJS.Timeout | undefined
   let looking: Promise<boolean> | undefined
   let isClosed = false
@@ -46,24 +56,42 @@ export function recallingStore ({ store, sealer, now, onNew, onUnreadable, onFai
   }
 
   async function read () {
-    try {
-      const texts = [...new Set([...known, ...await store.recalls()])]
-      const opened = texts.flatMap(text => {
-        const recall = sealer.open('recall', place, text)?.record
-        return recall === undefined ? [] : [{ text, recall }]
-      })
-      for (const { text, recall } of opened) if (!known.has(text)) onNew(recall)
-      known = new Set(opened.map(({ text }) => text))
-      inForce = opened.map(({ recall }) => recall)
-      const closed = texts.filter(text => !known.has(text) && !(endOfSealed(text) <= now()))
-      const more = closed.filter(text => !unreadable.has(text)).length
-      unreadable = new Set(closed)
-      if (more > 0) onUnreadable(more)
-      return true
-    } catch (error) {
-      onFailure(error)
-      return false
+    const [home, ...others] = await Promise.all([
+      store.recalls().catch(error => { onFailure(error); return undefined }),
+      ...elsewhere.map(site => within(everyMs, site.recalls()).catch(() => []))
+    ])
+    take([...home ?? unreadable, ...others.flat()])
+    if (home === undefined) return false
+    wasRead = true
+    giveBack(home)
+    return true
+  }
+
+  const opened = (text: string) => sealer.open('recall', place, text)?.record
+
+  function take (texts: string[]) {
+    const before = known
+    const closed = new Set<string>()
+    known = new Map()
+    for (const text of new Set([...[...before.values()].map(({ text }) => text), ...texts])) {
+      const recall = opened(text)
+      if (recall !== undefined) known.set(nameOf(recall), { text, recall })  // each site's is sealed for itself
+      else if (!(endOfSealed(text) <= now())) closed.add(text)
     }
+    inForce = [...known.values()].map(({ recall }) => recall)
+    for (const [name, { recall }] of known) if (!before.has(name)) onNew(recall)
+    const more = [...closed].filter(text => !unreadable.has(text)).length
+    unreadable = closed
+    if (more > 0) onUnreadable(more)
+  }
+
+  /** What home lacks twice running is written there again. Replicas look at moments of their own: the first writes, and the others find it there. */
+  function giveBack (home: string[]) {
+    const there = new Set(home.map(opened).filter(recall => recall !== undefined).map(nameOf))
+    const lost = [...known.keys()].filter(name => !there.has(name))
+    // its end is in the text: what it is kept with must not end sooner for it
+    for (const name of lost.filter(name => lacking.has(name)).slice(0, atOnce)) store.recall(name, known.get(name)!.text, life.recall).catch(onFailure)
+    lacking = new Set(lost)
   }
 
   const isOver = (record: Recallable) => isRecalled(inForce, record)
@@ -85,6 +113,8 @@ export function recallingStore ({ store, sealer, now, onNew, onUnreadable, onFai
     isRecalled: isOver,
     /** How many are in force. */
     count: () => inForce.length,
+    /** Whether they were read at all since this replica started. */
+    wereRead: () => wasRead,
     look
   }
 }

@@ -4,8 +4,13 @@ import t from 'tap'
 import { keyringSealer } from '../../src/adapters/keyring-sealer.ts'
 import { memoryStore } from '../../src/adapters/memory-store.ts'
 import { recallingStore, sealedRecall } from '../../src/adapters/recalls.ts'
+import { redisStore } from '../../src/adapters/redis-store.ts'
+import type { Store } from '../../src/ports.ts'
+import { life, type Recall } from '../../src/records.ts'
+import { startLossyWay, startRedis, until } from '../support/redis.ts'
 import { grantOf, sessionOf } from '../support/store-contract.ts'
 
+t.setTimeout(60_000)
 const key = { kid: 'one', key: createSecretKey(randomBytes(32)), nbf: 0 }
 let clock = 1700000000
 const now = () => clock
@@ -90,4 +95,132 @@ t.test('what cannot be opened is told, once; what is over is not', async t => {
   await recalls.look()
   t.same(unreadable, [2, 1])
   await recalls.store.close()
+})
+
+/** A replica at a store, and at those of other sites where there are any. */
+function replicaAt (store: Store, elsewhere: Store[] = []) {
+  const heard: Recall[] = []
+  let failures = 0
+  const recalls = recallingStore({ store, elsewhere, sealer, now, onNew (recall) { heard.push(recall) }, onUnreadable () {}, onFailure () { failures++ } })
+  return { recalls, heard, failures: () => failures }
+}
+
+const recallOf = (idp: string): Recall => ({ idp, since: now() - 60, until: now() })
+const callBack = (store: Store, recall: Recall, seconds: number = life.recall) => store.recall(JSON.stringify(recall), sealedRecall(sealer, recall, now() + seconds), life.recall)
+
+t.test('what a Redis that came back empty has lost is written there again, once, by one of the replicas that know it, for one that starts', async t => {
+  const redis = await startRedis(t)
+  const [long, short] = [recallOf('impots'), recallOf('poste')]
+  const replicas = Array.from({ length: 5 }, () => replicaAt(redisStore({ urls: redis.urls, site: 'a' })))
+  const stores = replicas.map(({ recalls }) => recalls.store)
+  await callBack(stores[0]!, long)
+  await callBack(stores[0]!, short, 30)
+  const texts = (await stores[0]!.recalls()).sort()
+  for (const { recalls } of replicas) await recalls.look()
+  const writes = async () => Number(/cmdstat_hset:calls=(\d+)/.exec(String(await redis.command(0, 'INFO', 'commandstats')))?.[1])
+  const before = await writes()
+
+  await redis.command(0, 'FLUSHALL')
+  for (const { recalls } of replicas) await recalls.look()
+  for (const { recalls } of replicas) {
+    await recalls.look()
+    await until('both are there again', 5000, async () => (await stores[0]!.recalls()).length === 2)
+  }
+  t.equal(await writes(), before + 2, 'each once, though five replicas missed it')
+  t.same((await stores[0]!.recalls()).sort(), texts, 'to the letter: its end is what it was')
+  t.ok(Number(await redis.command(0, 'TTL', 'recalls:{all}')) > 24 * 3600, 'the one that ends soon takes the other not with it')
+  const fresh = replicaAt(redisStore({ urls: redis.urls, site: 'a' }))
+  await fresh.recalls.look()
+  t.same(new Set(fresh.heard.map(({ idp }) => idp)), new Set(['impots', 'poste']))
+
+  clock += 30
+  await redis.command(0, 'FLUSHALL')
+  for (let looks = 0; looks < 3; looks++) for (const { recalls } of replicas) await recalls.look()
+  await until('what is in force is there again', 5000, async () => (await stores[0]!.recalls()).length > 0)
+  t.equal((await stores[0]!.recalls()).length, 1, 'what is over is not')
+  for (const { recalls, failures } of [...replicas, fresh]) {
+    t.equal(failures(), 0)
+    await recalls.store.close()
+  }
+})
+
+t.test('the same called back twice in one second, sealed anew, is one recall, and its texts do not chase each other', async t => {
+  const kept = memoryStore({ site: 'a', now })
+  const { recalls, heard } = replicaAt(kept)
+  const recall = recallOf('impots')
+  await callBack(kept, recall)
+  await recalls.look()
+  await callBack(kept, recall)
+  const texts = await kept.recalls()
+  for (let looks = 0; looks < 3; looks++) await recalls.look()
+  t.equal(recalls.count(), 1)
+  t.same(heard, [recall])
+  t.same(await kept.recalls(), texts)
+  await recalls.store.close()
+})
+
+t.test('of a great many that are lost each look writes some, and what cannot be written is counted and tried again', async t => {
+  const kept = memoryStore({ site: 'a', now })
+  let refuses = false
+  const frail: Store = Object.assign(Object.create(kept), { async recall (...said: Parameters<Store['recall']>) { if (refuses) throw new Error('no room'); return kept.recall(...said) } })
+  const { recalls, failures } = replicaAt(frail)
+  for (let i = 0; i < 50; i++) await callBack(kept, recallOf(`idp-${i}`))
+  await recalls.look()
+  await kept.close()                                                     // a memory that forgets
+  await recalls.look()
+  t.same(await kept.recalls(), [], 'not at the first look: another replica may be writing it')
+  refuses = true
+  t.equal(await recalls.look(), true, 'it could be read')
+  t.equal(failures(), 32)
+  refuses = false
+  await recalls.look()
+  t.equal((await kept.recalls()).length, 32)
+  await recalls.look()
+  t.equal((await kept.recalls()).length, 50)
+  t.equal(recalls.count(), 50)
+  await recalls.store.close()
+})
+
+t.test('what another site was told counts here, where home has lost it, and is written at home', async t => {
+  const [a, b] = [memoryStore({ site: 'a', now }), memoryStore({ site: 'b', now })]
+  const { recalls, heard } = replicaAt(a, [b])
+  const recall = recallOf('impots')
+  await callBack(b, recall)
+  await recalls.look()
+  t.ok(recalls.isRecalled({ idp: 'impots', identifiedAt: now() - 1 }))
+  await recalls.look()
+  t.same(await a.recalls(), await b.recalls())
+  await callBack(b, recall)                                              // each site's is sealed for itself
+  await recalls.look()
+  t.equal(recalls.count(), 1)
+  t.same(heard, [recall], 'told once')
+  await recalls.store.close()
+})
+
+t.test('a site that does not answer, or not well, keeps nobody from knowing what home was told; home decides whether it is known', async t => {
+  const [home, other] = [await startRedis(t), await startRedis(t)]
+  const [way, wayHome] = [await startLossyWay(t, other.url), await startLossyWay(t, home.url)]
+  const [a, b] = [redisStore({ urls: [wayHome.url], site: 'a', nodeTimeoutMs: -3000 }), redisStore({ urls: [way.url], site: 'b', nodeTimeoutMs: -2500 })]
+  const { recalls, failures } = replicaAt(a, [b])
+  await callBack(a, recallOf('impots'))
+  await callBack(b, recallOf('poste'))
+  way.swallow()
+  t.equal(await recalls.look(), true)
+  t.equal(recalls.count(), 1)
+  t.equal(failures(), 0)
+  t.equal(recalls.wereRead(), true)
+  way.mend()
+
+  const late = replicaAt(a, [b])
+  await until('the other site answers again', 10_000, async () => (await b.recalls().catch(() => [])).length === 1)
+  wayHome.cut()
+  t.equal(await late.recalls.look(), false)
+  t.equal(late.recalls.count(), 1, 'what the other site says counts all the same')
+  t.equal(late.recalls.wereRead(), false)
+  t.equal(late.failures(), 1)
+  wayHome.mend()
+  await until('home answers again', 10_000, late.recalls.look)
+  t.equal(late.recalls.count(), 2)
+  t.equal(late.recalls.wereRead(), true)
+  await Promise.all([late.recalls.store.close(), recalls.store.close(), b.close()])
 })
