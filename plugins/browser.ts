@@ -172,8 +172,9 @@ export default fp(async app => {
     const record = app.sealer.open('identity', `${identityCookie} ${login.id}`, this.cookies[identityCookie] ?? '')?.record
     const identification = record !== undefined && 'handle' in record ? await app.store.get('identity', record.handle) : record
     if (identification !== undefined && app.isRecalled(identification)) return undefined
-    // a session that has ended lets nobody in, nor on; nor one of which that cannot be known: the provider is asked again
-    return identification?.sid !== undefined && await unlessAway(app.store.ended(identification.sid), true) ? undefined : identification
+    if (identification?.sid === undefined) return identification
+    // a session that is over lets nobody in, nor on; nor one of which that cannot be known: the provider is asked again
+    return !app.knowsRecalls() || await unlessAway(app.store.ended(identification.sid), true) ? undefined : identification
   })
   app.decorateRequest('openIdentification', async function (login) {
     const identification = await this.findIdentification(login)

@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import { OAuthError } from '../src/protocol/errors.ts'
 import type { Entered, Session } from '../src/records.ts'
 
 interface FindOptions {
@@ -21,6 +22,7 @@ declare module 'fastify' {
 export default fp(async app => {
   app.decorateRequest('findSession', async function ({ slide = false, patienceMs, withEntered = false } = {}) {
     const { idle_seconds } = app.configuration.settings.session
+    if (slide && !app.knowsRecalls()) throw new OAuthError('store_unavailable', 'whether a session was called back cannot be known yet')
     const session = await app.store.get('session', this.sessionHandle(), { patienceMs, slideSeconds: slide ? idle_seconds : undefined })
     if (session === undefined || session.exp <= app.now()) return undefined
     const [ended, entered] = await Promise.all([app.store.ended(session.sid, { patienceMs }), withEntered ? app.store.entered(session.sid) : []])

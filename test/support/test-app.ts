@@ -465,6 +465,7 @@ export async function testApp (t: Teardown, { settings, clients, identityProvide
   const chosen = new Map<string, IdentityProvider>(Object.entries(providers))
   const app = await buildApp(configuration, { log: { write: line => { log.push(line) } }, ...ports, now, ...(frail && { store: frail }), identityProviders: chosen })
   t.teardown(() => app.close())
+  await app.lookForRecalls()                                           // as a replica does before it serves
 
   function reconfigure (options: Parameters<TestApp['reconfigure']>[0]) {
     for (const folder of ['clients', 'identity-providers', 'secrets']) rmSync(join(directory, folder), { recursive: true })
