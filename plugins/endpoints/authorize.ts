@@ -84,7 +84,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     return obstacle === 'provider_unknown' || obstacle === 'provider_not_allowed' ? 'account_selection_required' : found
   }
 
-  async function enter (request: FastifyRequest, reply: FastifyReply, login: Login, { session: { exp, id_token, client_id, ...session }, entered }: Found) {
+  async function enter (request: FastifyRequest, reply: FastifyReply, login: Login, { session: { exp, id_token, ...session }, entered }: Found) {
     const sent = claimsSent(login.request)
     const identification = { ...session, claims: pick(session.claims, sent) }
     if (login.request.prompt?.includes('none')) {

@@ -23,6 +23,8 @@ export interface Identification {
   id_token?: string
   /** the session this came from, when single sign-on spared the citizen the provider */
   sid?: string
+  /** the client that this session was opened at: with what that was given it may be called back */
+  client_id?: string
 }
 
 interface Answered { claims: Identity, acr?: unknown, amr?: unknown, auth_time?: unknown }

@@ -1,7 +1,10 @@
 import t, { type Test } from 'tap'
+import { memoryStore } from '../../src/adapters/memory-store.ts'
 import { sealedRecall } from '../../src/adapters/recalls.ts'
+import { OAuthError } from '../../src/protocol/errors.ts'
 import type { Recall } from '../../src/records.ts'
-import { base, testApp, type TestApp } from '../support/test-app.ts'
+import { replicaOf, sealerOf } from '../support/degradable.ts'
+import { base, testApp, type Browser, type TestApp } from '../support/test-app.ts'
 
 /** As an operator's command leaves it, and as each replica hears of it within seconds. */
 async function callBack ({ app, store, now }: TestApp, recall: Partial<Recall>, heard = true) {
@@ -11,11 +14,12 @@ async function callBack ({ app, store, now }: TestApp, recall: Partial<Recall>, 
 }
 
 /** A login whose code is not redeemed, one whose token is live, and a session. */
-async function before (t: Pick<Test, 'equal'>, gateway: TestApp, client = 'agency') {
+async function before (t: Pick<Test, 'equal' | 'match'>, gateway: TestApp, client = 'agency') {
   const browser = gateway.browser()
-  const { body: { access_token } } = await gateway.redeem(await browser.logIn(client))
+  const { body: { access_token } } = await gateway.redeem(await browser.logIn(client, { changes: { scope: 'openid email' } }))
   const waiting = await gateway.browser().logIn(client)
   t.equal((await gateway.userinfo(access_token)).status, 200, 'before')
+  t.match((await gateway.postAs('archive', '/introspection', { token: access_token })).body, { active: true }, 'before')
   return { browser, access_token, waiting }
 }
 
@@ -57,6 +61,80 @@ t.test('of a client that is called back its codes and tokens, and the sessions t
   t.equal((await browser.start('mobile')).page.status, 200, 'the chooser is shown')
   t.equal((await gateway.userinfo(other.access_token)).status, 200, 'another client\'s token')
   t.match((await other.browser.start('mobile')).page.location, new RegExp(`^${base}/consent`), 'another client\'s session')
+})
+
+t.test('whom such a session let in does not get further than the page he or she was reading; whom another let in does', async t => {
+  const gateway = await testApp(t)
+  const reading = async (opener: string) => {
+    const browser = gateway.browser()
+    await browser.logIn(opener)
+    return { browser, ...await browser.toConsent('mobile') }
+  }
+  const [caught, free] = [await reading('agency'), await reading('swift')]
+  for (const { page } of [caught, free]) t.equal(page.status, 200, 'both are reading')
+  await callBack(gateway, { client_id: 'agency' })
+  t.match(await caught.browser.agree(caught.page), { location: /\/choose\?.*notice=identity_expired/ })
+  t.ok((await free.browser.agree(free.page)).query.get('code'))
+})
+
+/** Two replicas of one store; the second was started while what was called back could not be read. */
+async function lateReplica (t: Test) {
+  const kept = memoryStore({ site: 'a', now: () => 1_800_000_000 })
+  let isAway = true
+  const recalls = async () => {
+    if (isAway) throw new OAuthError('store_unavailable', 'the part that keeps them is away')
+    return kept.recalls()
+  }
+  const first = await testApp(t, { store: kept })
+  const late = await testApp(t, { store: { ...kept, recalls } })
+  return { first, late, comeBack () { isAway = false } }
+}
+
+/** The same browser, whose next request goes to another replica. */
+function movedTo ({ browser }: TestApp, from: Browser) {
+  const here = browser()
+  for (const [name, value] of Object.entries(from.cookies())) here.setCookie(name, value)
+  return here
+}
+
+t.test('a replica that never read what was called back takes no session at its word, and serves everything else', async t => {
+  const { first, late, comeBack } = await lateReplica(t)
+  const browser = first.browser()
+  await browser.logIn('agency')
+  t.ok((await movedTo(first, browser).start('swift')).page.query.get('code'), 'where it was read the session is good')
+  t.equal((await movedTo(late, browser).start('swift')).page.status, 200, 'the chooser is shown')
+  t.equal((await movedTo(late, browser).start('swift', { prompt: 'none' })).page.query.get('error'), 'temporarily_unavailable')
+  const reader = movedTo(first, browser)
+  const { page } = await reader.toConsent('mobile')
+  t.match(await movedTo(late, reader).agree(page), { location: /\/choose\?.*notice=identity_expired/ }, 'nor on from the page that it led to')
+
+  const arrival = await late.browser().logIn('agency', { changes: { scope: 'openid email' } })
+  const { status, body: { access_token } } = await late.redeem(arrival)
+  t.equal(status, 200, 'a code')
+  t.equal((await late.userinfo(access_token)).status, 200, 'a token')
+  t.match((await late.postAs('archive', '/introspection', { token: access_token })).body, { active: true })
+
+  comeBack()
+  t.equal(await late.app.lookForRecalls(), true)
+  t.ok((await movedTo(late, browser).start('swift')).page.query.get('code'), 'once it was read there, too')
+})
+
+t.test('whoever logs out there is logged out everywhere', async t => {
+  const { first, late } = await lateReplica(t)
+  const browser = first.browser()
+  const { body: { id_token } } = await first.redeem(await browser.logIn('agency'))
+  await movedTo(late, browser).get(`${base}/session/end?${new URLSearchParams({ id_token_hint: id_token })}`)
+  t.equal((await movedTo(first, browser).start('swift')).page.status, 200, 'the chooser is shown')
+})
+
+t.test('started while all of the store is away it serves whom it may', async t => {
+  const away = async (): Promise<never> => { throw new OAuthError('store_unavailable', 'all of it is away') }
+  const kept = memoryStore({ site: 'a', now: () => 1_800_000_000 })
+  const { store } = replicaOf({ records: { ...kept, put: away, get: away, ended: away, enter: away, use: away, tokenEnded: away, recalls: away }, sealer: sealerOf(() => 1_800_000_000), now: () => 1_800_000_000 })
+  const late = await testApp(t, { store })
+  const { status, body: { access_token } } = await late.redeem(await late.browser().logIn('agency'))
+  t.equal(status, 200)
+  t.equal((await late.userinfo(access_token)).status, 200)
 })
 
 t.test('a recall that nobody of ours sealed counts for nothing, and while it cannot be read the known ones count', async t => {
