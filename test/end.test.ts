@@ -15,7 +15,7 @@ import { createBrowser, logIn } from './world/browser.ts'
 
 // The bad day: an operator ends what a provider vouched for, at every replica of every site, by one command.
 
-t.setTimeout(60_000)
+t.setTimeout(120_000)
 const command = fileURLToPath(new URL('../src/end.ts', import.meta.url))
 
 async function run (args: string[], env: Record<string, string> = {}) {

@@ -200,7 +200,7 @@ t.test('what another site was told counts here, where home has lost it, and is w
 t.test('a site that does not answer, or not well, keeps nobody from knowing what home was told; home decides whether it is known', async t => {
   const [home, other] = [await startRedis(t), await startRedis(t)]
   const [way, wayHome] = [await startLossyWay(t, other.url), await startLossyWay(t, home.url)]
-  const [a, b] = [redisStore({ urls: [wayHome.url], site: 'a', nodeTimeoutMs: -3000 }), redisStore({ urls: [way.url], site: 'b', nodeTimeoutMs: -2500 })]
+  const [a, b] = [redisStore({ urls: [wayHome.url], site: 'a', nodeTimeoutMs: -3500 }), redisStore({ urls: [way.url], site: 'b', nodeTimeoutMs: -2900 })]
   const { recalls, failures } = replicaAt(a, [b])
   await callBack(a, recallOf('impots'))
   await callBack(b, recallOf('poste'))
