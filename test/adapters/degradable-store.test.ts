@@ -8,9 +8,10 @@ import { redisStore } from '../../src/adapters/redis-store.ts'
 import { tokenName } from '../../src/adapters/record-store.ts'
 import type { Store } from '../../src/ports.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
+import type { Grant } from '../../src/protocol/grant.ts'
 import type { Kind } from '../../src/records.ts'
 import { life } from '../../src/records.ts'
-import { frailRecords, frailSite, replicaOf, sealerOf } from '../support/degradable.ts'
+import { frailRecords, frailSite, replicaOf, sealerOf, type FrailRecords } from '../support/degradable.ts'
 import { startRedis, until } from '../support/redis.ts'
 import { claimOf, grantOf, identificationOf, keepsContract, sessionOf } from '../support/store-contract.ts'
 
@@ -21,6 +22,14 @@ const seal = { ifAway: 'seal' } as const
 const backMs = 10_000
 const nameOf = (access_token: string) => tokenName('a', access_token)
 type Won = { access_token: string }
+
+/** A code that holds its record: the store was away when it was given, and is back. */
+async function sealedCode (records: FrailRecords, store: Store, grant: Grant, seconds = 60) {
+  records.away = 'refuses'
+  const code = await store.put('code', grant, seconds, seal)
+  records.away = undefined
+  return code
+}
 
 t.test('over records that are well it keeps the whole contract', { buffered: true }, async t => {
   let now = 1_800_000_000
@@ -141,9 +150,7 @@ t.test('a mark of a code\'s use that cannot be read is no outage: nobody guesses
   const { store, seen } = replicaOf({ records, sealer: sealerOf(now), now })
   const redis = new Redis(url!)
   t.teardown(async () => { await redis.quit(); await store.close() })
-  records.away = 'refuses'
-  const code = await store.put('code', grantOf(), 30, seal)
-  records.away = undefined
+  const code = await sealedCode(records, store, grantOf(), 30)
   await redis.set(`used:{${digestOf(code)}}`, '2.as a later release writes it', 'EX', 60)
   await t.rejects(store.claim(code, claimOf(grantOf())), unavailable)
   t.same(seen, ['sealed'])
@@ -152,9 +159,7 @@ t.test('a mark of a code\'s use that cannot be read is no outage: nobody guesses
 t.test('a word that had to be sent again is our own: the code is redeemed, and its token good', { buffered: true }, async t => {
   const { records, replicas: [one, other] } = frailSite(t)
   const grant = grantOf()
-  records.away = 'refuses'
-  const code = await one.store.put('code', grant, 60, seal)
-  records.away = undefined
+  const code = await sealedCode(records, one.store, grant)
   const { use } = records
   records.use = async (...of) => {
     await use(...of)                                                     // its answer was lost
@@ -275,9 +280,7 @@ t.test('a token that was ended here is no good here at once, and elsewhere as so
   t.equal(await other.store.get('token', next.access_token), undefined, 'while it answers it is told at once')
 
   async function seals (store: Store) {
-    records.away = 'refuses'
-    const code = await store.put('code', grant, 60, seal)
-    records.away = undefined
+    const code = await sealedCode(records, store, grant)
     return code
   }
 })
@@ -301,9 +304,7 @@ t.test('who revokes a token is told that it is ended only when it is, everywhere
 t.test('a code that holds its record is read without a question, whatever is said of a token of that name', { buffered: true }, async t => {
   const { records, replicas: [one, other] } = frailSite(t)
   const grant = grantOf()
-  records.away = 'refuses'
-  const code = await one.store.put('code', grant, 60, seal)
-  records.away = undefined
+  const code = await sealedCode(records, one.store, grant)
   await one.store.end({ access_token: code }, 60)
   records.asked.length = 0
   t.match(await other.store.get('code', code), { sub: grant.sub })
