@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyContextConfig, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { loadGauge, type Rank } from '../src/adapters/load-gauge.ts'
 import { loginBudget } from '../src/adapters/login-budget.ts'
@@ -28,15 +28,14 @@ export default fp(async app => {
   const line = waitingLine({ delayMs: load.delay_ms, most: load.requests_in_flight, budget })
   const figures = app.watchLoad({ loginsPerSecond: () => budget.pace * 1000, waiting: () => line.waiting, inFlight: () => gauge.inFlight, delaySeconds: () => gauge.delaySeconds, pressure: () => gauge.pressure })
 
-  function rankOf (request: FastifyRequest): Rank {
-    const { rank = 'nowhere', ofLogin } = request.routeOptions.config
+  function rankOf (request: FastifyRequest, { rank = 'nowhere', ofLogin }: FastifyContextConfig): Rank {
     if (ofLogin === 'its_browser' && !request.bringsLogin()) return 'nowhere'
     return typeof rank === 'function' ? rank(request) : rank
   }
 
   app.addHook('onRequest', (request, reply, done) => {
-    const { audience, ofLogin } = request.routeOptions.config
-    const own = rankOf(request)
+    const { config, config: { audience, ofLogin } } = request.routeOptions
+    const own = rankOf(request, config)
     const sendAway = () => {
       figures.shed(own)
       tell()

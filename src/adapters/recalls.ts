@@ -60,34 +60,37 @@ export function recallingStore ({ store, elsewhere = [], sealer, now, onNew, onU
       store.recalls().catch(error => { onFailure(error); return undefined }),
       ...elsewhere.map(site => within(everyMs, site.recalls()).catch(() => []))
     ])
-    take([...home ?? unreadable, ...others.flat()])
+    const names = take([...home ?? unreadable, ...others.flat()])
     if (home === undefined) return false
     wasRead = true
-    giveBack(home)
+    giveBack(new Set(home.map(text => names.get(text))))
     return true
   }
 
-  const opened = (text: string) => sealer.open('recall', place, text)?.record
-
+  /** Takes what was read into force, beside what is; what each text that can be opened is called. */
   function take (texts: string[]) {
     const before = known
     const closed = new Set<string>()
+    const names = new Map<string, string>()
     known = new Map()
     for (const text of new Set([...[...before.values()].map(({ text }) => text), ...texts])) {
-      const recall = opened(text)
-      if (recall !== undefined) known.set(nameOf(recall), { text, recall })  // each site's is sealed for itself
-      else if (!(endOfSealed(text) <= now())) closed.add(text)
+      const recall = sealer.open('recall', place, text)?.record
+      if (recall !== undefined) {
+        const name = nameOf(recall)                                     // each site's is sealed for itself
+        names.set(text, name)
+        known.set(name, { text, recall })
+      } else if (!(endOfSealed(text) <= now())) closed.add(text)
     }
     inForce = [...known.values()].map(({ recall }) => recall)
     for (const [name, { recall }] of known) if (!before.has(name)) onNew(recall)
     const more = [...closed].filter(text => !unreadable.has(text)).length
     unreadable = closed
     if (more > 0) onUnreadable(more)
+    return names
   }
 
   /** What home lacks twice running is written there again. Replicas look at moments of their own: the first writes, and the others find it there. */
-  function giveBack (home: string[]) {
-    const there = new Set(home.map(opened).filter(recall => recall !== undefined).map(nameOf))
+  function giveBack (there: ReadonlySet<string | undefined>) {
     const lost = [...known.keys()].filter(name => !there.has(name))
     // its end is in the text: what it is kept with must not end sooner for it
     for (const name of lost.filter(name => lacking.has(name)).slice(0, atOnce)) store.recall(name, known.get(name)!.text, life.recall).catch(onFailure)

@@ -71,7 +71,7 @@ export const Settings = Type.Object({
   rate_limits: atStart(section('how much one address may ask for, IPv6 by /64; docs/security.md tells what happens above', {
     address_per_second: Type.Integer({ description: 'requests of one address, at all replicas of a site together; a ministry, a mobile carrier or the backend of a service is one address. Above it only logins under way go on, and what services ask for whose secret or key was right at that address within a minute', default: 100, minimum: 1, maximum: 1000000 }),
     wrong_credentials_per_minute: Type.Integer({ description: 'wrong credentials of one address for one client; above it further wrong ones are answered by 429, right ones pass', default: 30, minimum: 1, maximum: 1000000 }),
-    exempt_networks: listOf('networks without limits, by the address that `trusted_proxies` leads to; where there is neither such a proxy nor TLS of ours, nobody is limited.', Type.String({ minLength: 2, maxLength: 64 }), { default: ['127.0.0.0/8', '::1'] })
+    exempt_networks: listOf('networks without limits, by the address that `trusted_proxies` leads to; where there is neither such a proxy nor TLS of ours, nobody is limited', Type.String({ minLength: 2, maxLength: 64 }), { default: ['127.0.0.0/8', '::1'] })
   })),
   trusted_proxies: atStart(list('addresses or networks of the proxies whose X-Forwarded-For is believed', { default: [] })),
   keys: Type.String({ description: 'directory of the signing and sealing keys and of the subject secret, relative to the configuration directory', minLength: 1 }),
