@@ -17,14 +17,14 @@ export type Enter = (isLetIn: boolean) => boolean
 interface Waiting { since: number, enter: Enter }
 
 /** As many are let in at one turn of the event loop, whoever comes: so it stays short, and whoever is sent away knows it soon. */
-const mostAtATurn = 8
+const mostAtATurn = 6
 /** of those who ask for nothing, who cost more than they are worth; and as many are told to come again, which is what a flood of them waits for */
 const mostOfNowhere = 2
 const mostOfNowhereAway = 8
 /** what is published is let in beside the others, too: it costs little, and clients need it for the logins that end */
 const leastOfPublished = 2
 /** How long each rank waits at most, as many times the delay that is too much: what has been worked for is not given up soon. */
-const patience: Record<Rank, number> = { nowhere: 0.75, published: 50, beginning: 0.75, under_way: 25, ending: 50 }
+const patience: Record<Rank, number> = { nowhere: 0.5, published: 50, beginning: 0.5, under_way: 50, ending: 50 }
 /** but no longer than this, in milliseconds: balancers have a patience of their own */
 const longestMs = 10_000
 /** as many who begin can be let in in a millisecond, where nobody has waited for a while */

@@ -65,7 +65,7 @@ export const Settings = Type.Object({
     finish_seconds: seconds('how long after that requests (which take 15 s to arrive and `callback_timeout_ms` more at worst), back-channel logouts (14 s for a service that hangs, more where many wait for it; they end up to 3 s before the others) and connections may take to end; then it ends all the same, says what is left undone, with exit code 1. `terminationGracePeriodSeconds` of Kubernetes has to be longer than both together', 40, 600)
   }),
   load: atStart(section('when it is too much: who comes is sent away for some seconds, new logins first, those near their end last; each replica for itself', {
-    delay_ms: Type.Integer({ description: 'how late the event loop may be, averaged over a second; above it more and more are sent away. Of a crowd those who begin wait in line for a little less than this, those whose login is under way up to 25 and 50 times as long, but never over 10 seconds. Unloaded it is below 10', default: 40, minimum: 5, maximum: 10000 }),
+    delay_ms: Type.Integer({ description: 'how late the event loop may be, averaged over a second; above it more and more are sent away. Of a crowd those who begin wait in line for half as long, those whose login is under way up to 50 times as long, but never over 10 seconds. Unloaded it is below 10', default: 40, minimum: 5, maximum: 10000 }),
     requests_in_flight: Type.Integer({ description: 'requests that are being answered from which new logins are sent away; logins under way from one and a half times as many, everything from twice', default: 1000, minimum: 1, maximum: 100000 })
   })),
   rate_limits: atStart(section('how much one address may ask for, IPv6 by /64; docs/security.md tells what happens above', {
