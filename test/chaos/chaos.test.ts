@@ -3,7 +3,9 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { withFault } from './faults/f10.ts'
 import { keysRenewed } from './faults/f12.ts'
+import { faults } from './faults/faults.ts'
 import { startStage } from './stage.ts'
+import { words } from './words.ts'
 
 // A short run of what npm run chaos does at length: real processes, few logins, one fault after another.
 
@@ -46,4 +48,9 @@ t.test('a fault that is not known, or a number that is none, is answered with wh
     t.equal(await new Promise(resolve => child.once('close', resolve)), 2, args.join(' '))
     t.match(said, /F10 {2}one provider fails.*black_hole/)
   }))
+})
+
+t.test('there is a name for each variant of each fault, and for no other', async t => {
+  for (const [fault, { variants }] of Object.entries(faults)) t.same(Object.keys(words[fault] ?? {}).sort(), [...variants].sort(), fault)
+  t.same(Object.keys(words), Object.keys(faults))
 })

@@ -2,9 +2,9 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import { availableParallelism, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isDeepStrictEqual, parseArgs } from 'node:util'
-import { untimed, type Result } from './fault.ts'
+import { untimed, type Measure, type Result } from './fault.ts'
 import { faults } from './faults/faults.ts'
-import { reportOf, summarize } from './report.ts'
+import { reportOf, summarize, toldOf } from './report.ts'
 import { quick, startStage, type Stage, type StageOptions } from './stage.ts'
 
 // npm run chaos -- F10 F12: what the gateway does when others fail, measured under load, in real processes on this machine.
@@ -16,9 +16,11 @@ const { values, positionals } = readArguments()
 const numbers = positionals.length > 0 ? positionals : Object.keys(faults)
 const { short, previous } = values
 const variants = values.variants?.split(',')
-const [rate, seconds, passes] = [values.rate ?? (short ? '10' : '20'), values.seconds ?? (short ? '5' : '30'), values.runs ?? '1'].map(Number) as [number, number, number]
+const usual: Measure = { rate: 10, seconds: short ? 5 : 10 }
+const asked: Partial<Measure> = { ...(values.rate === undefined ? {} : { rate: Number(values.rate) }), ...(values.seconds === undefined ? {} : { seconds: Number(values.seconds) }) }
+const passes = Number(values.runs ?? '1')
 const known = numbers.flatMap(number => faults[number]?.variants ?? [])
-const isUnderstood = numbers.every(number => faults[number] !== undefined) && [rate, seconds, passes].every(value => value > 0) && (variants ?? []).every(variant => known.includes(variant))
+const isUnderstood = numbers.every(number => faults[number] !== undefined) && [passes, ...Object.values(asked)].every(value => value > 0) && (variants ?? []).every(variant => known.includes(variant))
 if (!isUnderstood || values.help) {
   console.error(usage)
   process.exit(values.help ? 0 : 2)
@@ -46,15 +48,16 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
+const measures = Object.fromEntries(numbers.map((number): [string, Measure] => [number, { ...usual, ...(short ? {} : faults[number]!.usual), ...asked }]))
 const results: Result[] = []
 const began = performance.now()
-const conditions = { arguments: withoutFiles(process.argv.slice(2)), short, rate, seconds, passes, node: process.version, cores: availableParallelism(), loadBefore: loadavg()[0], at: new Date().toISOString() }
+const conditions = { arguments: withoutFiles(process.argv.slice(2)), short, measures, passes, node: process.version, cores: availableParallelism(), loadBefore: loadavg()[0], at: new Date().toISOString() }
 try {
   for (let pass = 1; pass <= passes; pass++) {
     if (passes > 1) say(`pass ${pass} of ${passes}`)
     for (const number of numbers) {
       const { short: few, variants: [first], run } = faults[number]!
-      results.push(...await run({ rate, seconds, short, variants: variants ?? (short ? few ?? [first!] : undefined), previous, newStage, say }))
+      results.push(...await run({ ...measures[number]!, short, variants: variants ?? (short ? few ?? [first!] : undefined), previous, newStage, say }))
     }
   }
 } finally {
@@ -66,7 +69,7 @@ const file = values.json ?? join(mkdtempSync(join(tmpdir(), 'passerelle-chaos-re
 const minutes = Math.round((performance.now() - began) / 6000) / 10
 writeFileSync(file, JSON.stringify({ conditions: { ...conditions, minutes }, summaries, results }, null, 2))
 
-console.log(`${rate} logins a second over three providers, each fault for ${seconds} s, which is scaled: a real one lasts longer; ${short ? 'the short form: figures of time are not looked at; ' : ''}${minutes} minutes, ${conditions.cores} cores, load ${conditions.loadBefore!.toFixed(1)} before; ${passes === 1 ? 'one pass' : `${passes} passes: minimum / median / maximum`}\n`)
+console.log(`Logins over three providers; ${toldOf(measures)}, which is scaled: a real one lasts longer; ${short ? 'the short form: figures of time are not looked at; ' : ''}${minutes} minutes, ${conditions.cores} cores, load ${conditions.loadBefore!.toFixed(1)} before; ${passes === 1 ? 'one pass' : `${passes} passes: minimum / median / maximum`}\n`)
 console.log(reportOf(summaries, fault => faults[fault]!.about))
 for (const { fault, variant, violations, failed } of results) {
   for (const { invariant, what } of violations.slice(0, 5)) console.log(`${fault} ${variant}: ${invariant} broken: ${what}`)

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { redeemedAlone } from './checker.ts'
-import { always, type Criterion, type Result, type Terms } from './fault.ts'
+import { always, none, type Criterion, type Result, type Terms } from './fault.ts'
 import { failedAmong, loginFigures, recoveredIn, underWayIn } from './figures.ts'
 import { startRun, type Ended, type Run, type RunOptions } from './run.ts'
 import type { Stage } from './stage.ts'
@@ -48,7 +48,7 @@ export const touchable = ({ history, from, end }: Course<unknown>) => underWayIn
 
 /** What every fault reports of its logins, beside what is its own; its criteria, beside what must always hold. */
 export function resultOf (course: Course<unknown>, own: Pick<Result, 'fault' | 'variant' | 'figures' | 'criteria'> & { /** in place of what must always hold */ always?: Criterion[] }): Result {
-  const { history, from, end, violations, replayed, otherCodes } = course
+  const { history, from, end, violations, replayed, otherCodes, exits } = course
   const alone = redeemedAlone(history)
   return {
     fault: own.fault,
@@ -61,7 +61,7 @@ export function resultOf (course: Course<unknown>, own: Pick<Result, 'fault' | '
       'of them gave tokens then': otherCodes.given,
       'sealed codes redeemed again at another replica': alone.length
     },
-    criteria: [...own.criteria, ...own.always ?? always(course)],
+    criteria: [...own.criteria, none('replicas that ended by themselves', exits), ...own.always ?? always(course)],
     violations,
     failed: failedAmong(touchable(course)),
     recovered: recoveredIn({ attempts: touchable(course) }),

@@ -5,12 +5,16 @@ import type { Attempt, Redemption } from './history.ts'
 import { startRun, type Ended } from './run.ts'
 import type { Stage, StageOptions } from './stage.ts'
 
-/** How a fault is to be run. */
-export interface Terms {
+/** How much comes, and for how long. */
+export interface Measure {
   /** logins a second, at all providers together */
   rate: number
   /** how long the fault lasts */
   seconds: number
+}
+
+/** How a fault is to be run. */
+export interface Terms extends Measure {
   /** the variants that are run; all unless set */
   variants?: readonly string[] | undefined
   /** a few seconds a fault: what is counted must hold, what takes time is not looked at */
@@ -49,15 +53,16 @@ export interface Fault {
   variants: readonly string[]
   /** the variants that the short form runs, the first unless set */
   short?: readonly string[]
+  /** what is other than with most faults, unless somebody says how he wants it */
+  usual?: Partial<Measure>
   run (terms: Terms): Promise<Result[]>
 }
 
 /** A fault that goes from one variant to the next, each on a stage as it wants it and as the one before has left it. */
-export function faultOf <Variant extends { stage?: StageOptions }> (number: string, { about, variants, short, run }: { about: string, variants: Record<string, Variant>, short?: readonly string[], run (stage: Stage, name: string, variant: Variant, terms: Terms): Promise<Result | undefined> }): Fault {
+export function faultOf <Variant extends { stage?: StageOptions }> (number: string, { variants, run, ...told }: Omit<Fault, 'variants' | 'run'> & { variants: Record<string, Variant>, run (stage: Stage, name: string, variant: Variant, terms: Terms): Promise<Result | undefined> }): Fault {
   return {
-    about,
+    ...told,
     variants: Object.keys(variants),
-    ...(short === undefined ? {} : { short }),
     async run (terms) {
       const results: Result[] = []
       let set: { stage: Stage, as: StageOptions | undefined } | undefined

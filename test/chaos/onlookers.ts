@@ -11,6 +11,8 @@ const memoryEveryMs = 1000
 
 /** A citizen does not notice a page that comes within this. On a core of its own the loop stands still for longer now and then, while the engine collects and compiles beside it: hence not the last few. */
 const awayWithinMs = 50
+/** of fewer than these one half is looked at */
+const enough = 20
 /** Kubelet and load balancers wait a second or more. */
 const probeWithinMs = 1000
 
@@ -37,12 +39,15 @@ export function lookOn (scene: Scene, replica: Replica) {
       over.abort()
       const [seenAtDoor, seenAtProbes] = await Promise.all([door.end(), probes.end(), looking])
       const away = seenAtDoor.answers.find(({ status }) => status === 503)
+      const { count = 0, p50 = 0, p95 = 0 } = away ?? {}
+      const [share, took] = count < enough ? [50, p50] : [95, p95]
       const badProbes = seenAtProbes.answers.filter(({ status }) => status !== 200).reduce((sum, { count }) => sum + count, seenAtProbes.unanswered)
       const slowestProbe = Math.max(...seenAtProbes.answers.map(({ max }) => max))
       return {
         mostBytes,
         figures: {
-          'sent away at the replica: half within, ms': tenth(away?.p50),
+          'sent away at the replica, of those who looked': count,
+          'of them half within, ms': tenth(away?.p50),
           'of them 95 % within, ms': tenth(away?.p95),
           'of them 99 % within, ms': tenth(away?.p99),
           'the slowest, ms': tenth(away?.max),
@@ -50,7 +55,7 @@ export function lookOn (scene: Scene, replica: Replica) {
           'the slowest probe, ms': tenth(slowestProbe)
         },
         criteria: [
-          { what: `503 at the replica: 95 % in less than ${awayWithinMs} ms`, measured: away === undefined ? 'nobody was sent away' : `${tenth(away.p95)} ms`, passed: away === undefined || away.p95 < awayWithinMs, timed: true },
+          { what: `503 at the replica: ${share} % in less than ${awayWithinMs} ms`, measured: away === undefined ? 'nobody was sent away' : `${tenth(took)} ms`, passed: took < awayWithinMs, timed: true },
           { what: 'probes and metrics that were not answered by 200: 0', measured: String(badProbes), passed: badProbes === 0 },
           { what: `the slowest probe within ${probeWithinMs} ms`, measured: `${tenth(slowestProbe)} ms`, passed: slowestProbe <= probeWithinMs, timed: true }
         ] satisfies Criterion[]

@@ -1,4 +1,4 @@
-import type { Result } from './fault.ts'
+import type { Measure, Result } from './fault.ts'
 import { median } from './figures.ts'
 import { table } from '../world/world.ts'
 
@@ -12,7 +12,7 @@ export interface Summary {
   violations: number
 }
 
-/** What all passes say together: of numbers the smallest, the one in the middle and the largest; a criterion holds when it did each time. */
+/** What all passes say together: of numbers the smallest, the one in the middle and the largest, or the only one there is; a criterion holds when it did each time. */
 export function summarize (results: readonly Result[]): Summary[] {
   return [...Map.groupBy(results, ({ fault, variant }) => `${fault} ${variant}`).values()].map((passes): Summary => {
     const { fault, variant } = passes[0]!
@@ -37,7 +37,7 @@ const absent = '–'
 
 function together (values: ReadonlyArray<number | string | undefined>) {
   const numbers = values.filter(value => typeof value === 'number')
-  if (values.length === 1 || numbers.length < values.length) return [...new Set(values.map(value => String(value ?? absent)))].join(', ')
+  if (new Set(values).size === 1 || numbers.length < values.length) return [...new Set(values.map(value => String(value ?? absent)))].join(', ')
   return [Math.min(...numbers), median(numbers), Math.max(...numbers)].join(' / ')
 }
 
@@ -55,3 +55,7 @@ export function reportOf (summaries: readonly Summary[], about: (fault: string) 
     return table(`${fault}: ${about(fault)}`, rows) + (unmet.length === 0 ? '' : `\n${table(`${fault}: what did not hold`, unmet)}`)
   }).join('\n')
 }
+
+/** How much came for how long, of faults alike together: `F1, F2: 10 logins a second for 10 s`. */
+export const toldOf = (measures: Readonly<Record<string, Measure>>): string =>
+  [...Map.groupBy(Object.entries(measures), ([, { rate, seconds }]) => `${rate} logins a second for ${seconds} s`)].map(([what, alike]) => `${alike.map(([fault]) => fault).join(', ')}: ${what}`).join('; ')

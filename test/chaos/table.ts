@@ -1,21 +1,39 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { faults } from './faults/faults.ts'
-import { reportOf, type Summary } from './report.ts'
+import type { Measure, Result } from './fault.ts'
+import { reportOf, summarize, toldOf } from './report.ts'
+import { words } from './words.ts'
 
-// node test/chaos/table.ts REPORT.json … > docs/faults.md: the page on what each fault cost, from what npm run chaos -- --json REPORT.json has written.
+// node test/chaos/table.ts REPORT.json …: writes docs/faults.md and the table in README, from what npm run chaos -- --json REPORT.json has written; several are passes of one.
 
-interface Report { conditions: { rate: number, seconds: number, passes: number, node: string, cores: number, at: string, minutes: number, arguments: string[] }, summaries: Summary[] }
+interface Report { conditions: { measures: Record<string, Measure>, passes: number, node: string, cores: number, at: string, minutes: number, arguments: string[] }, results: Result[] }
 
-const columns = ['logins attempted', 'failed', 'recovered by a click', 'longest gap without a success, s', 'longest login, s', 'back to normal after, s']
+const columns = {
+  'logins attempted': 'logins',
+  failed: 'failed',
+  'recovered by a click': 'by one more click',
+  'longest gap without a success, s': 'longest gap, s',
+  'longest login, s': 'longest login, s',
+  'back to normal after, s': 'normal after, s'
+}
 const reports = process.argv.slice(2).map(file => JSON.parse(readFileSync(file, 'utf8')) as Report)
-const numberOf = ({ fault }: Summary) => Number(fault.slice(1))
-// of a variant that was measured again the later report counts
-const summaries = [...new Map(reports.flatMap(({ summaries }) => summaries).map(summary => [`${summary.fault} ${summary.variant}`, summary])).values()].sort((a, b) => numberOf(a) - numberOf(b))
+const measured = new Map(summarize(reports.flatMap(({ results }) => results)).map(summary => [`${summary.fault} ${summary.variant}`, summary]))
+const summaries = Object.entries(faults).flatMap(([fault, { variants }]) => variants.flatMap(variant => measured.get(`${fault} ${variant}`) ?? []))
+
 const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+const table = [
+  row(['', 'what', ...Object.values(columns), 'holds']),
+  row(['', 'what', ...Object.values(columns), 'holds'].map(() => '---')),
+  ...summaries.map(({ fault, variant, figures, passed }) => row([fault, words[fault]![variant]!, ...Object.keys(columns).map(name => figures[name] ?? '–'), passed ? 'yes' : '**no**']))
+].join('\n')
 
-console.log(`# What each fault costs
+const root = new URL('../../', import.meta.url)
+const readme = fileURLToPath(new URL('README.md', root))
+writeFileSync(readme, readFileSync(readme, 'utf8').replace(/(?<=^## What happens when…\n[^|]+)\|.*?(?=\n\n)/ms, () => table))
+writeFileSync(new URL('docs/faults.md', root), `# What each fault costs
 
-Written by \`node test/chaos/table.ts\` from what \`npm run chaos\` measured; [README](../README.md#what-happens-when) says it in words. Of several passes: minimum / median / maximum.
+Written by \`node test/chaos/table.ts\` from what \`npm run chaos\` measured and [README](../README.md#what-happens-when) says in words. Of several passes: minimum / median / maximum, or the one figure that all of them gave.
 
 Whole logins arrive at a fixed rate, whatever becomes of earlier ones, through HAProxy, at replicas of the gateway on a Redis Cluster of three primaries and three replicas (node timeout 2 s), with three identity providers, one service
 with \`degraded: allow\` and one with \`deny\`. Every attempt is written down; every code that reached its service is tried again at every replica, by its own client and by another, whether it gave tokens or not; tokens are revoked or
@@ -26,12 +44,10 @@ which are about that, one replica has a core for itself and the setting is what 
 
 A login counts as failed when its citizen, at a provider that is well, does not end with the right userinfo at the service. With F10 and the unknown keys of F12 only the other providers' logins are in these columns, with F11 those since the providers are back.
 
-${reports.map(({ conditions: { rate, seconds, passes, node, cores, at, minutes, arguments: args } }) =>
-  `- \`npm run chaos -- ${args.join(' ')}\`: ${at.slice(0, 10)}, Node ${node.slice(1)}, ${cores} cores; ${rate} logins a second, each fault for ${seconds} s, ${passes === 1 ? 'one pass' : `${passes} passes`}, ${minutes} minutes`).join('\n')}
+${reports.map(({ conditions: { measures, passes, node, cores, at, minutes, arguments: args } }) =>
+  `- \`npm run chaos${args.length === 0 ? '' : ` -- ${args.join(' ')}`}\`: ${at.slice(0, 10)}, Node ${node.slice(1)}, ${cores} cores, ${passes === 1 ? 'one pass' : `${passes} passes`}, ${minutes} minutes. ${toldOf(measures)}`).join('\n')}
 
-${row(['fault', 'variant', ...columns, 'passes'])}
-${row(Array.from({ length: columns.length + 3 }, () => '---'))}
-${summaries.map(({ fault, variant, figures, passed }) => row([fault, variant.replaceAll('_', ' '), ...columns.map(name => figures[name] ?? '–'), passed ? 'yes' : '**no**'])).join('\n')}
+[README](../README.md#what-happens-when) has the first figures of each in one table.
 
 ## All that was measured
 

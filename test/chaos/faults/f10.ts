@@ -25,6 +25,7 @@ export const providerFails: Fault = {
   about: 'one provider fails, the others serve on',
   variants: Object.keys(variants),
   short: ['garbage_json'],
+  usual: { rate: 20, seconds: 30 },
   async run (terms) {
     const wanted = Object.keys(variants).filter(variant => isWanted(terms, variant))
     // before, among and after the others, so that a machine that is busier by and by is seen in all of them

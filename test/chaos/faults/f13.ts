@@ -47,8 +47,7 @@ export const signingKeysRotate = faultOf<Variant>('F13', {
       criteria: [
         none(mayBeBad === undefined ? 'bad signatures' : 'bad signatures before it and since they are over', bad.length - onPurpose.length),
         none('logins that failed otherwise', failed.length - bad.length),
-        ...criteria,
-        none('replicas that ended by themselves', course.exits)
+        ...criteria
       ]
     })
     const { length } = onPurpose

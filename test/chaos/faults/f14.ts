@@ -42,8 +42,7 @@ export const sealingKeysRotate = faultOf<Variant>('F14', {
         none(split === undefined ? 'logins that failed' : 'logins that failed otherwise, or began since', failed.length - lost.length),
         { what: 'keys changed in the middle of logins', measured: String(across.length), passed: across.length > 0 },
         ...split === undefined ? [none('logins that had to go another way', attempts.filter(({ outcome }) => outcome === 'recovered').length)] : [none('of the lost, dead ends', deadEnds.length)],
-        ...criteria,
-        none('replicas that ended by themselves', course.exits)
+        ...criteria
       ]
     })
     return { ...result, failed: failed.filter(attempt => !lost.includes(attempt)) }

@@ -49,8 +49,7 @@ export const configurationReloaded = faultOf<Variant>('F15', {
       criteria: [
         none('logins that failed at services that stay', failed.length),
         none('logins that had to go another way at providers that stay', detours.length),
-        ...criteria,
-        none('replicas that ended by themselves', course.exits)
+        ...criteria
       ]
     })
     const lasting = attempts.filter(attempt => !isClosed(attempt) && attempt.provider !== passing)

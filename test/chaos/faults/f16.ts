@@ -115,8 +115,7 @@ export const siteLost = faultOf<Variant>('F16', {
         { what: 'and while it is lost they all ask it again', measured: `${sentAgain} of ${afterSpared.length}`, passed: sentAgain === afterSpared.length },
         within('taken out by the balancer', outWithin, since(outAt, goneAt)),
         { what: 'taken back by the balancer', measured: isBack ? 'yes' : 'no', passed: isBack },
-        within('normal after the return', normalWithin, backToNormal(history, backAt)),
-        none('replicas that ended by themselves', course.exits)
+        within('normal after the return', normalWithin, backToNormal(history, backAt))
       ]
     })
   }

@@ -87,8 +87,7 @@ export const linkCut = faultOf<Variant>('F17', {
         within('the longest request across', (deadlineMs + besideMs) / 1000, longest),
         none('codes redeemed twice', twice.length),
         within('answered across after the mending', normalWithin, since(acrossAt, mendedAt)),
-        within('normal after the mending', normalWithin, backToNormal(history, mendedAt)),
-        none('replicas that ended by themselves', course.exits)
+        within('normal after the mending', normalWithin, backToNormal(history, mendedAt))
       ]
     })
   }

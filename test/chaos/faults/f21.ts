@@ -59,7 +59,7 @@ export const clockOff = faultOf<Variant>('F21', {
         'the furthest off that a replica found its provider, s': skew,
         ...(refused === undefined ? {} : { 'told why': attempts.filter(isTold).length, [`counted as ${refused}`]: counted })
       },
-      criteria: [...refused === undefined ? within : beyond, none('replicas that ended by themselves', course.exits)]
+      criteria: refused === undefined ? within : beyond
     })
   }
 })

@@ -31,6 +31,7 @@ export const clusterGone = faultOf<Variant>('F7', {
     killed: { go: (cluster, node) => cluster.kill(node), comeBack: (cluster, node) => cluster.rejoin(node), forgets: true },
     frozen: { go: (cluster, node) => cluster.freeze(node), comeBack: (cluster, node) => cluster.thaw(node), forgets: false }
   },
+  usual: { seconds: 60 },
   async run (stage: Stage, name, { go, comeBack, forgets }, terms: Terms): Promise<Result> {
     const { cluster, replicas, sites: [site] } = stage
     const nodes = [...cluster.urls.keys()]
@@ -91,8 +92,7 @@ export const clusterGone = faultOf<Variant>('F7', {
         none('logins that began later than 5 s after the return and failed', failed.filter(attempt => attempt.startedAt > backAt + normalWithin * 1000).length),
         within('the longest request', longestSeconds, inSeconds(longestRequestMs(history.requests, course.from))),
         within('normal after the return', normalWithin, backToNormal(history, backAt)),
-        { what: `connections to a node by a replica, from its return on: ${mostConnections} at most`, measured: String(connections), passed: connections <= mostConnections },
-        none('replicas that ended by themselves', course.exits)
+        { what: `connections to a node by a replica, from its return on: ${mostConnections} at most`, measured: String(connections), passed: connections <= mostConnections }
       ]
     })
   }
