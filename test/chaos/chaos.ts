@@ -1,5 +1,5 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
-import { availableParallelism, loadavg, tmpdir } from 'node:os'
+import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isDeepStrictEqual, parseArgs } from 'node:util'
 import { untimed, type Measure, type Result } from './fault.ts'
@@ -51,13 +51,12 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 const measures = Object.fromEntries(numbers.map((number): [string, Measure] => [number, { ...usual, ...(short ? {} : faults[number]!.usual), ...asked }]))
 const results: Result[] = []
 const began = performance.now()
-const conditions = { arguments: withoutFiles(process.argv.slice(2)), short, measures, passes, node: process.version, cores: availableParallelism(), loadBefore: loadavg()[0], at: new Date().toISOString() }
+const conditions = { arguments: withoutFiles(process.argv.slice(2)), short, measures, passes, node: process.version, cores: availableParallelism(), processor: cpus()[0]!.model, loadBefore: loadavg()[0], at: new Date().toISOString() }
 try {
   for (let pass = 1; pass <= passes; pass++) {
     if (passes > 1) say(`pass ${pass} of ${passes}`)
     for (const number of numbers) {
-      const { short: few, variants: [first], run } = faults[number]!
-      results.push(...await run({ ...measures[number]!, short, variants: variants ?? (short ? few ?? [first!] : undefined), previous, newStage, say }))
+      results.push(...await faults[number]!.run({ ...measures[number]!, short, variants: chosen(number), previous, newStage, say }))
     }
   }
 } finally {
@@ -75,8 +74,16 @@ for (const { fault, variant, violations, failed } of results) {
   for (const { invariant, what } of violations.slice(0, 5)) console.log(`${fault} ${variant}: ${invariant} broken: ${what}`)
   for (const { n, provider, why, outcome } of failed.slice(0, 5)) console.log(`${fault} ${variant}: login ${n} at ${provider}: ${outcome}${why === undefined ? '' : `, ${why}`}`)
 }
+const ran = new Set(results.map(({ fault, variant }) => `${fault} ${variant}`))
+for (const left of numbers.flatMap(number => chosen(number).map(variant => `${number} ${variant}`)).filter(one => !ran.has(one))) console.log(`${left}: left out`)
 console.log(`All of it: ${file}`)
 process.exitCode = summaries.every(({ passed }) => passed) ? 0 : 1
+
+/** The variants of a fault that are to be run. */
+function chosen (number: string) {
+  const { variants: all, short: few = all.slice(0, 1) } = faults[number]!
+  return variants === undefined ? (short ? few : all) : all.filter(variant => variants.includes(variant))
+}
 
 /** What was asked for, but for where it is written. */
 function withoutFiles (args: readonly string[]) {

@@ -15,8 +15,8 @@ export interface Measure {
 
 /** How a fault is to be run. */
 export interface Terms extends Measure {
-  /** the variants that are run; all unless set */
-  variants?: readonly string[] | undefined
+  /** the variants that are run */
+  variants: readonly string[]
   /** a few seconds a fault: what is counted must hold, what takes time is not looked at */
   short: boolean
   /** the directory of the previous release, where there is one to be tried beside this one */
@@ -66,7 +66,7 @@ export function faultOf <Variant extends { stage?: StageOptions }> (number: stri
     async run (terms) {
       const results: Result[] = []
       let set: { stage: Stage, as: StageOptions | undefined } | undefined
-      for (const [name, variant] of Object.entries(variants).filter(([name]) => isWanted(terms, name))) {
+      for (const [name, variant] of Object.entries(variants).filter(([name]) => terms.variants.includes(name))) {
         if (set === undefined || !isDeepStrictEqual(set.as, variant.stage)) {
           set = { stage: await terms.newStage(variant.stage), as: variant.stage }
           if (!terms.short) await warmUp(set.stage, { rate: terms.rate })
@@ -79,9 +79,6 @@ export function faultOf <Variant extends { stage?: StageOptions }> (number: stri
     }
   }
 }
-
-/** Whether a variant is among those asked for. */
-export const isWanted = ({ variants }: Pick<Terms, 'variants'>, variant: string) => variants === undefined || variants.includes(variant)
 
 /** A criterion that holds when nothing was counted. */
 export const none = (what: string, count: number): Criterion => ({ what: `${what}: 0`, measured: String(count), passed: count === 0 })

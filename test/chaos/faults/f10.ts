@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { always, isWanted, none, warmUp, within, type Fault, type Result, type Terms } from '../fault.ts'
+import { always, none, warmUp, within, type Fault, type Result, type Terms } from '../fault.ts'
 import { attemptsIn, countOutcomes, failedAmong, figuresOf, loginFigures, median, recoveredIn, since, whole } from '../figures.ts'
 import { startRun } from '../run.ts'
 import type { Stage } from '../stage.ts'
@@ -27,7 +27,7 @@ export const providerFails: Fault = {
   short: ['garbage_json'],
   usual: { rate: 20, seconds: 30 },
   async run (terms) {
-    const wanted = Object.keys(variants).filter(variant => isWanted(terms, variant))
+    const wanted = Object.keys(variants).filter(variant => terms.variants.includes(variant))
     // before, among and after the others, so that a machine that is busier by and by is seen in all of them
     const quietBefore = terms.short ? [] : [0, Math.ceil(wanted.length / 2), wanted.length]
     const quiet: Quiet[] = []

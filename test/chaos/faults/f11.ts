@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { always, isWanted, none, warmUp, within, type Fault, type Result, type Terms } from '../fault.ts'
+import { always, none, warmUp, within, type Fault, type Result, type Terms } from '../fault.ts'
 import { attemptsIn, countOutcomes, failedAmong, inSeconds, loginFigures, recoveredIn, since } from '../figures.ts'
 import { isPrimary } from '../redis.ts'
 import { startRun } from '../run.ts'
@@ -24,7 +24,7 @@ export const everyProviderDown: Fault = {
     const stage = await terms.newStage()
     if (!terms.short) await warmUp(stage, terms)
     const results: Result[] = []
-    for (const variant of Object.keys(variants).filter(variant => isWanted(terms, variant))) {
+    for (const variant of Object.keys(variants).filter(variant => terms.variants.includes(variant))) {
       terms.say(`F11 ${variant}`)
       results.push(await withoutProviders(stage, variant, terms))
     }

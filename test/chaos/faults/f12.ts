@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { always, isWanted, none, warmUp, type Criterion, type Fault, type Result, type Terms } from '../fault.ts'
+import { always, none, warmUp, type Criterion, type Fault, type Result, type Terms } from '../fault.ts'
 import { attemptsIn, countOutcomes, failedAmong, figuresOf, loginFigures, recoveredIn, whole } from '../figures.ts'
 import { startRun } from '../run.ts'
 import type { Provider } from '../provider.ts'
@@ -20,12 +20,12 @@ export const keysChange: Fault = {
     const [changing, failing, empty] = stage.providers as [Provider, Provider, Provider]
     if (!terms.short) await warmUp(stage, terms)
     const results: Result[] = []
-    const away = isWanted(terms, 'jwks_away') ? await keysGoAway(failing, empty) : undefined  // while the others run: keys are asked for again after minutes
-    if (isWanted(terms, 'keys_renewed')) {
+    const away = terms.variants.includes('jwks_away') ? await keysGoAway(failing, empty) : undefined  // while the others run: keys are asked for again after minutes
+    if (terms.variants.includes('keys_renewed')) {
       terms.say('F12 keys_renewed')
       results.push(await keysRenewed(stage, changing, terms))
     }
-    if (isWanted(terms, 'unknown_kid')) {
+    if (terms.variants.includes('unknown_kid')) {
       terms.say('F12 unknown_kid')
       results.push(await unknownKid(stage, changing, terms))
     }
