@@ -23,14 +23,14 @@ declare module 'fastify' {
 const tries = [0, 1000, 4000]
 /** Calls to one client at a time: one that hangs holds up nobody else's. */
 const mostAtOnce = 64
-/** Clients still to be told, in all; what comes on top is dropped, and counted. */
-const mostWaiting = 10_000
+/** Logouts that wait for one client, and for all of them; what comes on top is dropped, and counted. However many wait, each client has as many as are called at once. */
+const mostWaiting = { forOne: 2000, forAll: 8000 }
 
 /** Back-channel logout (OpenID Connect Back-Channel Logout §2.5): each client is told by a token of its own, all at once, each with its own retries. */
 export default fp(async app => {
   const { settings: { issuer }, keys: { subject: secret } } = app.configuration
   const sessions = new Set<Promise<void>>()
-  const limits = new Map<string, LimitFunction>()
+  const desks = new Map<string, { waiting: number, inTurn: LimitFunction }>()
   const late = Promise.withResolvers<'late'>()
   let waiting = 0
   let unread = 0                                                        // sessions whose clients are not yet known
@@ -60,25 +60,28 @@ export default fp(async app => {
   }
 
   async function tell (client: Client, about: { sub: string, sid: string, jti: string }) {
-    let outcome: Delivery = waiting < mostWaiting ? 'failed' : 'dropped'
+    const desk = deskOf(client.client_id)
+    let outcome: Delivery = desk.waiting < (waiting < mostWaiting.forAll ? mostWaiting.forOne : mostAtOnce) ? 'failed' : 'dropped'
     waiting++
+    desk.waiting++
     for (const delayMs of outcome === 'failed' ? tries : []) {
       await unlessOver(wait(delayMs))
-      outcome = await unlessOver(inTurn(client.client_id)(deliver, client, about)).catch((cause: unknown): Delivery => {
+      outcome = await unlessOver(desk.inTurn(deliver, client, about)).catch((cause: unknown): Delivery => {
         app.log.info({ client_id: client.client_id, err: cause }, 'back-channel logout')
         return 'failed'
       })
       if (outcome !== 'failed') break
     }
     waiting--
+    desk.waiting--
     app.countBackChannelLogout(outcome)
     if (outcome !== 'delivered') app.log.warn({ client_id: client.client_id, outcome }, 'back-channel logout')
   }
 
-  function inTurn (client_id: string) {
-    const limit = limits.get(client_id) ?? pLimit(mostAtOnce)
-    limits.set(client_id, limit)
-    return limit
+  function deskOf (client_id: string) {
+    const desk = desks.get(client_id) ?? { waiting: 0, inTurn: pLimit(mostAtOnce) }
+    desks.set(client_id, desk)
+    return desk
   }
 
   /** One try: 200 and 204 say that it is done, 400 that it never will be (§2.8). */
@@ -101,7 +104,7 @@ export default fp(async app => {
   app.addHook('onClose', async () => {
     while (sessions.size > 0 && await Promise.race([Promise.all(sessions), late.promise]) !== 'late');
     isOver = true
-    for (const limit of limits.values()) limit.clearQueue()
+    for (const { inTurn } of desks.values()) inTurn.clearQueue()
     app.countBackChannelLogout('dropped', app.logoutsUnderWay())
   })
 }, { name: 'back-channel-logout', dependencies: ['clients', 'client-keys', 'metrics', 'store'] })

@@ -222,6 +222,21 @@ t.test('a client that hangs holds up nobody else\'s', async t => {
   t.equal((await told(gateway))['dropped'], 0, 'and nobody was forgotten')
 })
 
+t.test('thousands that wait for a client that hangs are dropped, and nobody else\'s', async t => {
+  const hanging = await clientDesk(t)
+  hanging.answers['/agency'] = () => {}
+  const { desk, gateway } = await telling(t, ['town'], { clients: { agency: { backchannel_logout_uri: `${hanging.origin}/agency` } } })
+  const { browser, tokens } = await enter(gateway, ['town'])
+  const { entered } = gateway.store
+  gateway.store.entered = async sid => sid.startsWith('crowd') ? [{ client_id: 'agency', at: 0, claims: [] }] : entered(sid)
+  for (let citizen = 0; citizen < 12_000; citizen++) gateway.app.tellLogout({ sid: `crowd-${citizen}`, person: 'somebody' })
+  await until(async () => (await told(gateway))['dropped'] === 10_000)
+  await logOut(browser, tokens['town']!)
+  await until(async () => (await told(gateway))['delivered'] === 1)
+  t.equal(desk.heard.length, 1)
+  gateway.app.tellNoMore()
+})
+
 t.test('when the list of clients cannot be had the logout is done all the same, and the loss is counted', async t => {
   const { desk, gateway } = await telling(t, ['agency', 'town'])
   const { browser, tokens } = await enter(gateway, ['agency', 'town'])
@@ -346,11 +361,17 @@ t.test('the log says who could not be told, and neither what nor of whom', async
   t.strictSame([sub, sid, jti, tokenAt(desk, 'agency'), tokenAt(desk, 'town')].filter(text => written.includes(String(text))), [])
 })
 
-t.test('what is too much for memory is dropped, and counted', async t => {
-  const { gateway } = await telling(t, ['agency'], { clients: { agency: { id_token_signed_response_alg: 'ES256' } } })
-  gateway.app.clientCalls.post = async () => 200
-  gateway.store.entered = async () => Array.from({ length: 10_003 }, () => ({ client_id: 'agency', at: 0, claims: [] }))
+t.test('what is too much for memory is dropped, and counted, and each client has some that are not', async t => {
+  const full = ['agency', 'town', 'mobile', 'swift']
+  const { gateway } = await telling(t, [...full, 'clinic'])
+  gateway.app.clientCalls.post = async url => url.endsWith('/clinic') ? 200 : new Promise(() => {})
+  const crowd = (client_id: string, count: number) => Array.from({ length: count }, () => ({ client_id, at: 0, claims: [] }))
+  gateway.store.entered = async sid => sid === 'crowd' ? full.flatMap(name => crowd(name, 2003)) : crowd('clinic', 70)
   gateway.app.tellLogout({ sid: 'crowd', person: 'somebody' })
-  await ended(gateway, 10_003)
-  t.strictSame(await told(gateway), { delivered: 10_000, refused: 0, failed: 0, dropped: 3 })
+  await ended(gateway, 12)
+  t.strictSame(await told(gateway), { delivered: 0, refused: 0, failed: 0, dropped: 12 }, 'of each who hangs two thousand wait')
+  gateway.app.tellLogout({ sid: 'few', person: 'somebody' })
+  await ended(gateway, 12 + 70)
+  t.strictSame(await told(gateway), { delivered: 64, refused: 0, failed: 0, dropped: 18 }, 'of another as many as are called at once')
+  gateway.app.tellNoMore()
 })
