@@ -7,7 +7,7 @@ import { sparingly } from './sparingly.ts'
 
 /** The keys of one client, registered themselves or by the address where it publishes them. */
 export function clientKeys (fetchKeys: () => Promise<JSONWebKeySet>): ClientKeys {
-  const keys = publishedKeys(sparingly(fetchKeys))
+  const keys = publishedKeys(fetchKeys, { usually: sparingly(fetchKeys) })
   const unavailable = (cause: unknown) => new OAuthError('client_keys_unavailable', 'the keys of this client cannot be had', { cause })
 
   return {

@@ -23,9 +23,9 @@ export function lastKnown<T> (ask: () => Promise<T>, { freshMs, oldMs = anHourMs
   let waited: Promise<T> | undefined
   let taken: Promise<void> | undefined
 
-  function renew () {
+  function renew (question = ask) {
     if (known !== undefined) known.triedAt = performance.now()          // not at each call, should it not be had
-    asked ??= ask()
+    asked ??= question()
       .then(value => {
         const at = performance.now()
         known = { value, at, triedAt: at }
@@ -44,6 +44,7 @@ export function lastKnown<T> (ask: () => Promise<T>, { freshMs, oldMs = anHourMs
   }
 
   return {
+    /** Asks now, in another way where one is given, unless that is under way. */
     renew,
     /** Whether there is any. */
     isKnown: () => known !== undefined,

@@ -43,7 +43,7 @@ export function providerKnowledge ({ issuer, endpoints, call, sharing, watch, no
 
   const { restore, kept } = shared<ProviderMetadata>('metadata')
   const metadata = lastKnown(sparingly(askMetadata), { freshMs: 2 * freshMs, endMs: life.knowledge * 1000, restore, kept })
-  const keys = publishedKeys(sparingly(askKeys), { endMs: life.knowledge * 1000, ...shared<JSONWebKeySet>('jwks') })
+  const keys = publishedKeys(askKeys, { usually: sparingly(askKeys), endMs: life.knowledge * 1000, ...shared<JSONWebKeySet>('jwks') })
 
   async function askMetadata () {
     if (endpoints !== undefined) return { issuer, ...endpoints }

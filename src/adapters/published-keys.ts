@@ -6,6 +6,8 @@ const freshMs = 5 * 60 * 1000
 const betweenForcedMs = 30 * 1000
 
 interface Keeping {
+  /** how they are asked for but at once; `fetchKeys` unless set */
+  usually?: () => Promise<JSONWebKeySet>
   endMs?: number
   restore?: () => Promise<{ value: JSONWebKeySet, ageMs: number } | undefined>
   kept?: (jwks: JSONWebKeySet) => void
@@ -15,9 +17,9 @@ interface Keeping {
  * The keys that somebody publishes, as last known: asked for again in the background when they are no longer fresh, and at once, but once in thirty
  * seconds, for a key that nobody knows or that is another by now.
  */
-export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>, { restore, kept, ...keeping }: Keeping = {}) {
+export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>, { usually = fetchKeys, restore, kept, ...keeping }: Keeping = {}) {
   const ready = (jwks: JSONWebKeySet) => ({ jwks, find: finderOf(jwks) })
-  const keys = lastKnown(async () => ready(await fetchKeys()), {
+  const keys = lastKnown(async () => ready(await usually()), {
     ...keeping,
     freshMs,
     restore: restore && (() => restore().then(found => found && { ...found, value: ready(found.value) })),
@@ -25,11 +27,11 @@ export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>, { restor
   })
   let forcedAt = -Infinity
 
-  /** Asks at once for keys that may have changed, unless it was just done. */
+  /** Asks at once for keys that may have changed, unless it was just done; also where they could not be had a moment ago. */
   async function force () {
     if (!keys.underWay() && performance.now() - forcedAt < betweenForcedMs) return
     forcedAt = performance.now()
-    await keys.renew().catch(() => {})
+    await keys.renew(async () => ready(await fetchKeys())).catch(() => {})
   }
 
   return {

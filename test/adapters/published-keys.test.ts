@@ -53,6 +53,25 @@ t.test('keys are asked for at the first token, once for all who wait, and not ag
   t.equal(state.asked, 1)
 })
 
+t.test('a key that nobody knows is asked for at once, also where the last answer was a failure that is not to be repeated so soon', async t => {
+  const refused = async () => { throw down }
+  const { state, look } = desk({ usually: refused })
+  await t.rejects(look(), down)
+  t.equal(state.asked, 0)
+
+  let usual: () => Promise<never> = refused
+  const { state: known, look: lookAt } = desk({ usually: async () => usual() })
+  usual = async () => ({ keys: [known.key.published] }) as never
+  await accepts(t, lookAt(), 'the usual way')
+  usual = refused
+  aheadMs = 6 * minutes
+  await accepts(t, lookAt(), 'the last known ones serve on')
+  await settled()
+  known.key = createForgedKey('ES256', 'two')
+  await accepts(t, lookAt(), 'the first token by the new key')
+  t.equal(known.asked, 1, 'at once')
+})
+
 t.test('a first answer that fails is that token\'s failure, and is not remembered', async t => {
   const { state, look } = desk()
   const { answer } = state
