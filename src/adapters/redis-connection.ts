@@ -1,6 +1,7 @@
 import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectSecurely, createSecureContext } from 'node:tls'
 import { AbstractConnector, Cluster, Redis, type ClusterOptions, type RedisOptions } from 'ioredis'
+import { inTime } from './in-time.ts'
 import { jittered } from './jittered.ts'
 import { localhostLookup } from './localhost-lookup.ts'
 import { accessOf, nodeAt, type RedisAddress } from './redis-address.ts'
@@ -43,15 +44,19 @@ export function disconnectRedis (connection: Redis | Cluster) {
 }
 
 /**
- * A wait until a connection can be asked, one for all who wait. What the library is given before, it keeps for as long as that lasts, also when nobody waits for it any more, and does it afterwards.
- * One that has ended need not be waited for: it refuses at once.
+ * A wait until a connection can be asked, for so many milliseconds at most. What the library is given before, it keeps for as long as that lasts, also when nobody waits for it any more, and does it
+ * afterwards; of whoever gives up waiting here nothing is left, however long it lasts. One that has ended need not be waited for: it refuses at once.
  */
 export function readiness (connection: Redis | Cluster) {
-  let awaited: Promise<void> | undefined
-  return async () => {
+  const waiting = new Set<() => void>()
+  connection.on('ready', () => {
+    for (const goOn of waiting) goOn()
+  })
+  return async (milliseconds: number) => {
     if (connection.status === 'ready' || connection.status === 'end') return
-    awaited ??= new Promise<void>(resolve => connection.once('ready', resolve)).finally(() => { awaited = undefined })
-    await awaited
+    const { promise, resolve } = Promise.withResolvers<void>()
+    waiting.add(resolve)
+    try { await inTime(milliseconds, promise, () => new Error('not connected in time')) } finally { waiting.delete(resolve) }
   }
 }
 

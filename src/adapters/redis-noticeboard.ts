@@ -50,7 +50,7 @@ export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNot
       return false
     },
     async read (name) {
-      try { return await inTime(patienceMs, ready().then(() => redis.get(name)), () => new Error('too long')) ?? undefined } catch { onFailure() }
+      try { return await inTime(patienceMs, ready(patienceMs).then(() => redis.get(name)), () => new Error('too long')) ?? undefined } catch { onFailure() }
       return undefined
     },
     async tally (name, more, seconds) {

@@ -24,7 +24,7 @@ export function redisStore ({ site, onError, ...address }: RedisStoreOptions): R
   const ask = <T>(command: () => Promise<T>): Promise<T> => withinOneDeadline(deadlineMs, async leftMs => {
     const until = performance.now() + leftMs
     try {
-      await within(leftMs, ready())
+      await ready(leftMs)
       return await within(until - performance.now(), command())
     } catch (cause) {
       throw cause instanceof OAuthError ? cause : new OAuthError('store_unavailable', 'the store could not answer', { cause })

@@ -1,9 +1,12 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import { createServer as createSecureServer, type TLSSocket } from 'node:tls'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { Redis } from 'ioredis'
 import t from 'tap'
-import { connectNode, disconnectRedis } from '../../src/adapters/redis-connection.ts'
+import { connectNode, connectRedis, disconnectRedis, readiness } from '../../src/adapters/redis-connection.ts'
 import { makeCertificate } from '../support/certificate.ts'
 import { listen } from '../support/listen.ts'
 import { startRedis } from '../support/redis.ts'
@@ -54,4 +57,31 @@ t.test('that a node ends a connection before it said anything is a trouble; that
     await ended
     t.same(heard, troubles)
   }
+})
+
+t.test('of whoever gives up waiting for a Redis that is away nothing is left, however long it lasts; who still waits goes on when it is there', { buffered: true }, async t => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const redis = await startRedis(t)
+  await redis.kill(0)
+  const connection = connectRedis({ urls: redis.urls }, { redis: {} })
+  t.teardown(() => disconnectRedis(connection))
+  const ready = readiness(connection)
+  const giveUp = async (count: number) => {
+    const given = await Promise.allSettled(Array.from({ length: count }, () => ready(1)))
+    t.ok(given.every(({ status }) => status === 'rejected'))
+    await pause(50)
+    collect()
+    return process.memoryUsage().heapUsed
+  }
+  await giveUp(10_000)                                                   // until what is needed once is there
+  const before = await giveUp(10_000)
+  for (let round = 0; round < 4; round++) await giveUp(10_000)
+  const bytesEach = (await giveUp(10_000) - before) / 50_000
+  t.ok(bytesEach < 100, `${Math.round(bytesEach)} bytes are kept of each`)
+
+  const waits = ready(10_000)
+  await redis.restart(0)
+  await waits
+  t.equal(connection.status, 'ready')
 })
