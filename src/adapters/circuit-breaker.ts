@@ -78,12 +78,14 @@ export function guarded<P extends Upstream> (provider: P, { name, error_percent,
   let trialUntil = -Infinity
   let inconclusive = 0
   let closings = 0
+  let rests = false
 
   const onTrial = () => performance.now() < trialUntil
   const recent = () => ended.filter(({ at }) => performance.now() - at < window_ms)
   watch.breaker(forced === undefined ? 'closed' : `forced_${forced}`)
   breaker.on('open', () => watch.breaker('open'))                      // also after each trial in vain
   breaker.on('halfOpen', () => {
+    if (rests) return
     watch.breaker('half_open')
     settings.resetTimeout = jittered(reset_ms)
     breaker.fire(trial).catch(() => {})
@@ -149,9 +151,9 @@ export function guarded<P extends Upstream> (provider: P, { name, error_percent,
 
   /** Asks whether it answers, and once more a moment later when it does not. */
   async function check () {
-    if (!breaker.closed || forced !== undefined || performance.now() - checkedAt < betweenChecksMs) return
+    if (rests || !breaker.closed || forced !== undefined || performance.now() - checkedAt < betweenChecksMs) return
     checkedAt = performance.now()
-    for (let asked = 0; asked < enoughUnanswered && breaker.closed; asked++) {
+    for (let asked = 0; asked < enoughUnanswered && breaker.closed && !rests; asked++) {
       const begun = performance.now()
       try { await probed(); return } catch {
         suspectUntil = performance.now() + suspicionMs
@@ -214,7 +216,10 @@ export function guarded<P extends Upstream> (provider: P, { name, error_percent,
       check()
     },
 
-    rest () { clearInterval(patrol) },
+    rest () {
+      rests = true
+      clearInterval(patrol)
+    },
 
     async close () {
       clearInterval(patrol)

@@ -587,6 +587,24 @@ timed('open, nobody is sent there, and nobody who logs out is kept', async t => 
   t.strictSame([state.left, state.loggedOut], [left, 0], 'it was not asked')
 })
 
+timed('one to whom nobody is sent any more is asked nothing, whether it was open, doubted or neither', async (t, pass) => {
+  for (const what of ['closed', 'doubted', 'open'] as const) {
+    const { breaker, state, open, told } = desk()
+    state.probe = failing
+    if (what === 'open') await open()
+    if (what === 'doubted') breaker.suspect()
+    breaker.rest()
+    await settled()
+    const { probed } = state
+    await pass(300 * seconds)
+    breaker.suspect()
+    await settled()
+    t.strictSame([state.probed, told.at(-1)], [probed, what === 'open' ? 'open' : 'closed'], what)
+    state.identify = async () => good
+    t.strictSame(await breaker.identify(callback, question), good, 'who is there comes back')
+  }
+})
+
 timed('open or half open, whoever comes back is heard, and nobody may leave', async (t, pass) => {
   const { state, comes, come, open, inForce, breaker } = desk()
   await open()
