@@ -24,7 +24,7 @@ declare module 'fastify' {
 }
 
 /** seconds, by status */
-const retryAfter: Record<number, number> = { 429: 60, 503: 5 }
+const retryAfter: Record<number, number> = { 429: 60, 500: 60, 503: 5 }
 
 const ofFastify: Record<string, Failure> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',

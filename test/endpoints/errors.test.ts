@@ -124,7 +124,7 @@ t.test('an error of a program is a page that tells nothing, and a log line that 
   const { store } = gateway
   store.get = async () => { throw new TypeError('Quiquempoix again') }
   const answer = await gateway.userinfo(`a-${'A'.repeat(43)}`)
-  t.match(answer, { status: 500, body: { error: 'server_error' } })
+  t.match(answer, { status: 500, headers: { 'retry-after': '60' }, body: { error: 'server_error' } })
   t.notMatch(JSON.stringify(answer) + gateway.log.join(''), /Quiquempoix|TypeError: /)
   t.match(gateway.log.join(''), /"failure":"unexpected"/, 'support finds it')
 })
