@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { resultOf, touchable, underLoad } from '../course.ts'
 import { faultOf, none, type Criterion, type Result, type Terms } from '../fault.ts'
-import { countOutcomes, failedAmong } from '../figures.ts'
+import { failedAmong } from '../figures.ts'
 import type { Attempt } from '../history.ts'
 import { metricOfAll } from '../replica.ts'
 import type { Stage } from '../stage.ts'
@@ -30,19 +30,23 @@ export const clockOff = faultOf<Variant>('F21', {
     const sick = whose === 'replica' ? replicas[0]! : providers[0]!
     const failures = () => metricOfAll(replicas, 'passerelle_failures_total', new RegExp(`failure="${refused}"`))
     const before = await failures()
-    const course = await underLoad(stage, terms, async () => {
+    const course = await underLoad(stage, terms, async run => {
+      const jumps = [run.clock()]
       sick.shiftClock(seconds)
       await pause(heardMs + terms.seconds * 1000)
       const skew = await furthest(replicas.map(replica => replica.metric('passerelle_provider_clock_skew_seconds', new RegExp(`idp="${providers[0]!.id}"`))))
+      jumps.push(run.clock())
       sick.shiftClock(0)
-      return { skew, counted: await failures() - before }
+      return { jumps, skew, counted: await failures() - before }
     })
 
-    const { skew, counted } = course.marks
+    const { jumps, skew, counted } = course.marks
     const attempts = touchable(course)
     const failed = failedAmong(attempts)
-    const outcomes = countOutcomes(attempts)
-    const within: Criterion[] = [none('logins that failed', failed.length), none('logins that had to go another way', outcomes.recovered ?? 0)]
+    // by a provider whose clock jumps ahead a code that it has just given is as much older
+    const isAmidJump = ({ startedAt, endedAt = Infinity }: Attempt) => whose === 'provider' && jumps.some(at => startedAt < at + heardMs && endedAt > at)
+    const another = attempts.filter(({ outcome }) => outcome === 'recovered')
+    const within: Criterion[] = [none('logins that failed', failed.length), none('logins that had to go another way', another.filter(attempt => !isAmidJump(attempt)).length)]
     const isTold = ({ notices, outcome }: Attempt) => notices.length > 0 || outcome === 'told'
     const met = new Set(course.history.requests.filter(({ replica }) => replica === replicas[0]!.name).map(({ n }) => n))
     // a replica whose clock is far off also makes ID Tokens that no service believes
@@ -56,6 +60,7 @@ export const clockOff = faultOf<Variant>('F21', {
       variant: name,
       figures: {
         'off by, s': seconds,
+        'gone another way, under way when the clock jumped': another.filter(isAmidJump).length,
         'the furthest off that a replica found its provider, s': skew,
         ...(refused === undefined ? {} : { 'told why': attempts.filter(isTold).length, [`counted as ${refused}`]: counted })
       },
