@@ -107,14 +107,18 @@ export default fp(async app => {
     return isSealedHandle(code) && !fits(address, code) ? app.store.put('code', grant, seconds, { ifAway: 'wait' }) : code
   }
 
-  /** A pushed request is good for one login. Where the login may do without the store and that cannot be known soon, it is believed, and counted. */
+  /**
+   * A pushed request is good for one login, at the site that gave it and then at this one. That one may be lost, and is not waited for; nor is the store at home, where the
+   * login may do without it. What cannot be known soon is believed, and counted.
+   */
   async function firstOfPushed ({ id, request: { pushed } }: Login, degradable: boolean) {
     if (pushed === undefined) return true
-    const ask = (patience?: number) => app.store.once(`pushed ${pushed}`, life.login + longest.request_uri_seconds, { by: id, at: pushed, patienceMs: patience })
-    if (!degradable) return ask()
-    const first = await unlessAway(ask(patienceMs), undefined)
-    if (first === undefined) app.countUncheckedReplay()
-    return first ?? true
+    const ask = (at?: string, patience?: number) => app.store.once(`pushed ${pushed}`, life.login + longest.request_uri_seconds, { by: id, at, patienceMs: patience })
+    const soon = (at?: string) => unlessAway(ask(at, patienceMs), undefined)
+    const there = app.isHome(pushed) || await soon(pushed)
+    const here = there !== false && await (degradable ? soon() : ask())  // only then: who is refused there must not be the first here
+    if (here !== false && (here === undefined || there === undefined)) app.countUncheckedReplay()
+    return here ?? true
   }
 
   /** What a session notes of a login keeps nobody: a store that is slow notes it behind the citizen's back, and one that never did is counted. */

@@ -103,7 +103,7 @@ export default fp(async app => {
   const refused = counterOf('passerelle_failures_total', 'Every failure that was answered, in a login or not', ['failure'])
   const logouts = counterOf('passerelle_back_channel_logouts_total', 'Clients told of a logout behind the citizen\'s back, by what came of it', ['outcome'])
   for (const outcome of deliveries) logouts.inc({ outcome }, 0)
-  const unchecked = counterOf('passerelle_unchecked_replays_total', 'Client assertions and DPoP proofs accepted while the store could not say whether they had been used')
+  const unchecked = counterOf('passerelle_unchecked_replays_total', 'Client assertions, DPoP proofs and pushed requests accepted while the store, or that of the site that gave them, could not say whether they had been used')
   const lostNotes = counterOf('passerelle_session_notes_lost_total', 'Logins that their session did not note, since the store was away: clients that are not told of its end, or a former handle that lives on')
   const sealedCodes = counterOf('passerelle_degraded_codes_total', 'Codes that hold their record, given while the store was away')
   const redemptions = counterOf('passerelle_degraded_redemptions_total', 'Such codes redeemed: recorded by the store, by this replica alone, or again, after another replica did', ['how'])

@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import { siteOf } from '../src/adapters/handles.ts'
 import { memoryStore } from '../src/adapters/memory-store.ts'
 import { asOneWait, slowMs } from '../src/adapters/one-deadline.ts'
 import { openStores } from '../src/adapters/open-stores.ts'
@@ -13,6 +14,8 @@ import type { Recallable } from '../src/protocol/recall.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     store: Store
+    /** Whether what bears this mark is kept at home. Another site may be lost: what it keeps is waited for only where nobody can do without. */
+    isHome (marked: string): boolean
     /** what replicas tell each other and can do without */
     noticeboard: Noticeboard
     /** what operators called back: looks now, and from now on each second; whether the store could say */
@@ -61,6 +64,7 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.co
   })
   app.watchRecalls(recalls.count)
   app.decorate('store', recalls.store)
+  app.decorate('isHome', marked => (siteOf(marked) ?? site) === site)
   app.decorate('lookForRecalls', recalls.look)
   app.decorate('knowsRecalls', recalls.wereRead)
   app.decorate('isRecalled', recalls.isRecalled)

@@ -1,10 +1,12 @@
 import { createSecretKey, randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { keyringSealer } from '../src/adapters/keyring-sealer.ts'
+import { newHandle } from '../src/adapters/handles.ts'
 import { openStores } from '../src/adapters/open-stores.ts'
 import { sitedStore } from '../src/adapters/sited-store.ts'
-import { startLossyWay, startRedis, type RedisNodes } from './support/redis.ts'
-import { base, issuer, testApp, type Browser, type TestApp } from './support/test-app.ts'
+import { keyHolder } from './support/client-keys.ts'
+import { startLossyWay, startRedis, until, type RedisNodes } from './support/redis.ts'
+import { base, issuer, testApp, type Browser, type Page, type Pushed, type TestApp } from './support/test-app.ts'
 
 // Two sites, each with a Redis of its own and nothing in common but keys and configuration: what one issued is good at the other, once.
 
@@ -14,13 +16,13 @@ const key = { kid: 'one', key: createSecretKey(randomBytes(32)), nbf: 0 }
 const sealer = keyringSealer({ issuer, keys: () => [key], now })
 const watch = { sealed () {}, redeemed () {} }
 
-/** The gateway at each of two sites; `part` ends the way between them, in both directions. */
+/** The gateway at each of two sites, `agency` a service that never does without the store; `part` ends the way between them, in both directions. */
 async function openSites (t: Test) {
   const redis: Record<string, RedisNodes> = { a: await startRedis(t), b: await startRedis(t) }
   const links = { a: await startLossyWay(t, redis['a']!.urls[0]!), b: await startLossyWay(t, redis['b']!.urls[0]!) }
   const gatewayAt = (home: 'a' | 'b') => {
     const addresses = new Map((['a', 'b'] as const).map(site => [site, { urls: site === home ? redis[site]!.urls : [links[site].url], nodeTimeoutMs: -3000 }]))
-    return testApp(t, { now, settings: { site: home }, store: sitedStore({ home, stores: openStores(addresses, { sealer, now, watch, onError () {} }) }) })
+    return testApp(t, { now, settings: { site: home }, clients: { agency: { degraded: 'deny' } }, store: sitedStore({ home, stores: openStores(addresses, { sealer, now, watch, onError () {} }) }) })
   }
   const [a, b] = [await gatewayAt('a'), await gatewayAt('b')]
   return { a, b, redis, part: (how: 'cut' | 'swallow') => { for (const link of Object.values(links)) link[how]() }, mend: () => { for (const link of Object.values(links)) link.mend() } }
@@ -92,6 +94,87 @@ for (const how of ['cut', 'swallow'] as const) {
     t.match((await a.redeem(way)).body, { error: 'invalid_grant' })
   })
 }
+
+/** How a citizen ends who agrees, or was sent back before. */
+const endOf = async (browser: Browser, page: Page) => (page.status === 303 ? page : await browser.agree(page)).query
+/** Waits until one site hears another soon, as what need not wait for it wants it. */
+const hears = ({ store }: TestApp, site: string) => until(`${site} is heard`, 10_000, () => store.said('nothing', { at: newHandle(site), patienceMs: 250 }).then(() => true, () => false))
+
+const losses = {
+  frozen: { lose: async (redis: RedisNodes) => redis.freeze(0), comeBack: async (redis: RedisNodes) => redis.thaw(0) },
+  lost: { lose: (redis: RedisNodes) => redis.kill(0), comeBack: (redis: RedisNodes) => redis.restart(0) }
+}
+for (const [how, { lose, comeBack }] of Object.entries(losses)) {
+  t.test(`a login by a request that was pushed at a site which is ${how} goes on at the other, once, also of a service that never does without the store`, async t => {
+    const { a, b, redis } = await openSites(t)
+    const services = await Promise.all(['agency', 'vault'].map(async client => {
+      const holder = client === 'vault' ? await keyHolder(a) : undefined
+      const pushed = await a.push(client, {}, holder)
+      const [first, second] = await Promise.all([sentBy(pushed), sentBy(pushed)])
+      return { client, holder, pushed, first, second }
+    }))
+    await lose(redis['a']!)
+    await Promise.all(services.map(async ({ client, holder, pushed, first, second }) => {
+      const code = (await endOf(first.browser, await first.browser.comeBack(first.atProvider))).get('code')!
+      t.match(code, /^b-/, `${client}: a code of the site that is left`)
+      t.equal((await b.redeem({ ...pushed, code }, {}, client, holder)).status, 200, `${client}: and tokens`)
+      t.equal((await endOf(second.browser, await second.browser.comeBack(second.atProvider))).get('error'), 'invalid_request_uri', `${client}: no other login gets one there`)
+    }))
+    t.equal(await b.metric('passerelle_unchecked_replays_total'), services.length, 'counted')
+
+    await comeBack(redis['a']!)
+    await hears(b, 'a')
+    await redis['a']!.command(0, 'FLUSHALL')                            // what it was asked meanwhile it may have heard late
+    for (const { client, pushed } of services) {
+      const late = b.browser()
+      t.equal((await endOf(late, (await late.toConsent(client, { pushed })).page)).get('error'), 'invalid_request_uri', `${client}: nor when the other is back, and knows nothing`)
+    }
+
+    /** A citizen whom a site sent to the provider, and who comes back to the other. */
+    async function sentBy (pushed: Pushed) {
+      const browser = a.browser()
+      const { page } = await browser.startAt(pushed.address, pushed)
+      const atProvider = await browser.choose(page)
+      return { browser: movedTo(b, browser), atProvider }
+    }
+  })
+}
+
+t.test('a pushed request is good for one login at whichever site, and while the way between them is cut for one at each', async t => {
+  const { a, b, part, mend } = await openSites(t)
+  const reading = (pushed: Pushed, gateways: TestApp[]) => Promise.all(gateways.map(async gateway => {
+    const browser = gateway.browser()
+    return { browser, page: (await browser.toConsent('agency', { pushed })).page }
+  }))
+  const told = (query: URLSearchParams) => query.get('code')?.slice(0, 2) ?? query.get('error')
+  for (const here of [a, b]) {
+    const pushed = await here.push('agency')
+    const ends = await Promise.all((await reading(pushed, [a, b, b, a, b, b])).map(({ browser, page }) => endOf(browser, page)))
+    t.equal(ends.filter(query => query.has('code')).length, 1, 'six at once: one gets a code')
+    t.same(ends.filter(query => !query.has('code')).map(told), Array(5).fill('invalid_request_uri'))
+    for (const gateway of [a, b]) t.equal(told((await gateway.browser().get(pushed.address)).query), 'invalid_request_uri', 'who comes later is told at once')
+  }
+
+  const again = await a.push('agency')
+  const [own, other] = await reading(again, [a, b])
+  a.store.fail('put')
+  t.equal(told(await endOf(own!.browser, own!.page)), 'temporarily_unavailable', 'no code could be kept')
+  a.store.heal()
+  t.equal(told(await endOf(other!.browser, other!.page)), 'invalid_request_uri')
+  t.equal(told(await endOf(movedTo(b, own!.browser), own!.page)), 'b-', 'whose it is goes on where another was refused')
+  t.same(await Promise.all([a, b].map(gateway => gateway.metric('passerelle_unchecked_replays_total'))), [0, 0])
+
+  const pushed = await a.push('agency')
+  const citizens = await reading(pushed, [a, b, a, b, a, b])
+  part('cut')
+  const ends: URLSearchParams[] = []
+  for (const { browser, page } of citizens.slice(0, 4)) ends.push(await endOf(browser, page))
+  t.same(ends.map(told), ['a-', 'b-', 'invalid_request_uri', 'invalid_request_uri'])
+  t.same(await Promise.all([a, b].map(gateway => gateway.metric('passerelle_unchecked_replays_total'))), [0, 1], 'counted where it could not be known')
+  mend()
+  await hears(b, 'a')
+  for (const { browser, page } of citizens.slice(4)) t.equal(told(await endOf(browser, page)), 'invalid_request_uri', 'and none when it is mended')
+})
 
 t.test('a site that is not configured has issued nothing', async t => {
   const { a } = await openSites(t)
