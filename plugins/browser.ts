@@ -7,7 +7,7 @@ import type { AuthorizationRequest } from '../src/protocol/authorization-request
 import { OAuthError } from '../src/protocol/errors.ts'
 import type { Identification } from '../src/protocol/identification.ts'
 import { life, limit, type Login } from '../src/records.ts'
-import { unlessAway } from './store.ts'
+import { patienceMs, unlessAway } from './store.ts'
 
 /** Where an answer goes, and by which way. */
 export type ReturnAddress = Pick<AuthorizationRequest, 'redirect_uri' | 'state' | 'response_mode'>
@@ -168,13 +168,19 @@ export default fp(async app => {
     this.setCookie(identityCookie, kept, { ...attributes, maxAge: life.identity })
   })
 
+  /** Who came back, as the store keeps it; what another site cannot say soon the provider is asked again. */
+  const keptIdentification = (handle: string) => app.isHome(handle)
+    ? app.store.get('identity', handle)
+    : unlessAway(app.store.get('identity', handle, { patienceMs }), undefined)
+
   app.decorateRequest('findIdentification', async function (login) {
     const record = app.sealer.open('identity', `${identityCookie} ${login.id}`, this.cookies[identityCookie] ?? '')?.record
-    const identification = record !== undefined && 'handle' in record ? await app.store.get('identity', record.handle) : record
+    const identification = record !== undefined && 'handle' in record ? await keptIdentification(record.handle) : record
     if (identification !== undefined && app.isRecalled(identification)) return undefined
     if (identification?.sid === undefined) return identification
+    const { sid } = identification
     // a session that is over lets nobody in, nor on; nor one of which that cannot be known: the provider is asked again
-    return !app.knowsRecalls() || await unlessAway(app.store.ended(identification.sid), true) ? undefined : identification
+    return !app.knowsRecalls() || await unlessAway(app.store.ended(sid, { patienceMs: app.isHome(sid) ? undefined : patienceMs }), true) ? undefined : identification
   })
   app.decorateRequest('openIdentification', async function (login) {
     const identification = await this.findIdentification(login)

@@ -6,7 +6,7 @@ import { openStores } from '../src/adapters/open-stores.ts'
 import { sitedStore } from '../src/adapters/sited-store.ts'
 import { keyHolder } from './support/client-keys.ts'
 import { startLossyWay, startRedis, until, type RedisNodes } from './support/redis.ts'
-import { base, issuer, testApp, type Browser, type Page, type Pushed, type TestApp } from './support/test-app.ts'
+import { base, citizen, issuer, testApp, type Browser, type Page, type Pushed, type TestApp } from './support/test-app.ts'
 
 // Two sites, each with a Redis of its own and nothing in common but keys and configuration: what one issued is good at the other, once.
 
@@ -17,11 +17,11 @@ const sealer = keyringSealer({ issuer, keys: () => [key], now })
 const watch = { sealed () {}, redeemed () {} }
 
 /** The gateway at each of two sites, `agency` a service that never does without the store; `part` ends the way between them, in both directions. */
-async function openSites (t: Test) {
+async function openSites (t: Test, nodeTimeoutMs = -3000) {
   const redis: Record<string, RedisNodes> = { a: await startRedis(t), b: await startRedis(t) }
   const links = { a: await startLossyWay(t, redis['a']!.urls[0]!), b: await startLossyWay(t, redis['b']!.urls[0]!) }
   const gatewayAt = (home: 'a' | 'b') => {
-    const addresses = new Map((['a', 'b'] as const).map(site => [site, { urls: site === home ? redis[site]!.urls : [links[site].url], nodeTimeoutMs: -3000 }]))
+    const addresses = new Map((['a', 'b'] as const).map(site => [site, { urls: site === home ? redis[site]!.urls : [links[site].url], nodeTimeoutMs }]))
     return testApp(t, { now, settings: { site: home }, clients: { agency: { degraded: 'deny' } }, store: sitedStore({ home, stores: openStores(addresses, { sealer, now, watch, onError () {} }) }) })
   }
   const [a, b] = [await gatewayAt('a'), await gatewayAt('b')]
@@ -174,6 +174,34 @@ t.test('a pushed request is good for one login at whichever site, and while the 
   mend()
   await hears(b, 'a')
   for (const { browser, page } of citizens.slice(4)) t.equal(told(await endOf(browser, page)), 'invalid_request_uri', 'and none when it is mended')
+})
+
+t.test('an information page of what a site keeps that does not answer leads to the chooser soon, and on from there', async t => {
+  const { a, b, part } = await openSites(t, 2000)
+  const large = { claims: { ...citizen, address: Object.fromEntries(['formatted', 'street_address', 'locality', 'region', 'country', 'more'].map(name => [name, 'x'.repeat(512)])) } }
+  for (const gateway of [a, b]) gateway.providers['post']!.answer = large
+  const entered = a.browser()
+  await entered.logIn('agency')
+  const [known, cameBack] = [movedTo(b, entered), a.browser()]
+  const ways = {
+    'a session': { client: 'town', browser: known, way: await known.toConsent('town') },
+    'an identity': { client: 'agency', browser: cameBack, way: await cameBack.toConsent('agency', { idp: 'post', changes: { claims: '{"userinfo":{"address":null}}' } }) }
+  }
+  part('swallow')
+  await Promise.all(Object.entries(ways).map(async ([what, { client, browser, way }]) => {
+    t.match(way.page, { status: 200, body: /id="continue"/ }, what)
+    for (const step of ['read', 'agreed'] as const) {
+      const here = movedTo(b, browser)
+      const begun = performance.now()
+      const page = await here.follow(step === 'read' ? await here.get(`${base}/consent?login=${way.login}`) : await here.agree(way.page))
+      t.match(page, { status: 200, notice: 'identity_expired' }, `${what}, ${step}: the chooser`)
+      t.ok(performance.now() - begun < 4000, `${what}, ${step}: long before a call gives up`)
+      if (step === 'read') continue
+      const code = (await endOf(here, await here.comeBack(await here.choose(page, 'post')))).get('code')!
+      t.match(code, /^b-/, `${what}: on from there`)
+      t.equal((await b.redeem({ ...way, code }, {}, client)).status, 200, `${what}: to the service`)
+    }
+  }))
 })
 
 t.test('a site that is not configured has issued nothing', async t => {

@@ -60,7 +60,7 @@ export const en: Messages = {
     },
     identity_expired: {
       title: 'The information page is no longer valid',
-      text: () => 'It stayed open too long, or another tab replaced it. No information was sent from that page. Choose your account again.'
+      text: () => 'It stayed open too long, another tab replaced it, or what it showed cannot be read any more. No information was sent from that page. Choose your account again.'
     },
     acr_too_low: {
       title: 'This service asks for a more secure sign-in',

@@ -41,7 +41,7 @@ const notices: Record<Notice, { title: string, text: (account: string) => string
   },
   identity_expired: {
     title: say`La page d’information n’est plus valable`,
-    text: () => say`Elle est restée ouverte trop longtemps, ou un autre onglet l’a remplacée. Aucune information n’a été envoyée depuis cette page. Choisissez de nouveau votre compte.`
+    text: () => say`Elle est restée ouverte trop longtemps, un autre onglet l’a remplacée, ou ce qu’elle montrait ne peut plus être lu. Aucune information n’a été envoyée depuis cette page. Choisissez de nouveau votre compte.`
   },
   acr_too_low: {
     title: say`Ce service demande une connexion plus sûre`,
