@@ -87,7 +87,7 @@ export function loginFigures ({ attempts, requests }: History, { from, to, provi
 }
 
 /** Requests of citizens and services at the gateway, by way of the load balancer. */
-const throughBalancer: ReadonlySet<string> = new Set(['authorize', 'choose', 'login', 'callback', 'consent', 'agree', 'back', 'token', 'userinfo'])
+const throughBalancer: ReadonlySet<string> = new Set(['par', 'authorize', 'choose', 'login', 'callback', 'consent', 'agree', 'back', 'token', 'userinfo'])
 export const isThroughBalancer = ({ step }: Call) => throughBalancer.has(step)
 
 /** The longest that one of them took that was under way at this moment or came later. */

@@ -53,7 +53,8 @@ async function walk (scene: Scene, asked: Asked, jar: CookieJar): Promise<End> {
   const { stage: { issuer }, clock, lingersMs = 0 } = scene
   const { attempt, service } = asked
   const visit = visitor(scene, attempt, jar)
-  const entrance = entranceOf(asked)
+  const entrance = await service.pushed(attempt.n, entranceOf(asked))
+  if (entrance === undefined) return { outcome: 'failed', why: 'its request could not be pushed' }
   let choice = attempt.provider
   let detour: 'returned' | 'stuck' | undefined
   const linger = async () => {

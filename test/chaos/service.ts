@@ -36,7 +36,7 @@ const directPatienceMs = 10_000
 export type Service = ReturnType<typeof createService>
 
 /** A client's server: what it asks the gateway, each answer written into the history. */
-export function createService ({ stage: { issuer }, history, call, keyCaches }: Scene, { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method }: Client) {
+export function createService ({ stage: { issuer }, history, call, keyCaches }: Scene, { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method, pushes }: Client) {
   const byHeader = method === 'client_secret_basic'
   const headers: Record<string, string> = byHeader ? { authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString('base64')}` } : {}
   const at = (path: string, replica?: Replica) => `${replica?.url ?? issuer}${path}`
@@ -52,6 +52,14 @@ export function createService ({ stage: { issuer }, history, call, keyCaches }: 
 
     authorizationUrl: (parameters: { state: string, nonce: string, code_challenge: string }) =>
       `${issuer}/authorize?${new URLSearchParams({ client_id, redirect_uri, response_type: 'code', scope: 'openid given_name', acr_values: 'eidas1', code_challenge_method: 'S256', ...parameters })}`,
+
+    /** The same as it is sent by a client that pushes, which asks by what it is given for it (RFC 9126 §2, §4); undefined where it is given nothing. */
+    async pushed (n: number, authorizationUrl: string) {
+      if (!pushes) return authorizationUrl
+      const answer = await post('par', '/par', Object.fromEntries(new URL(authorizationUrl).searchParams), n)
+      const { request_uri } = parsed(answer.text) ?? {}
+      return typeof request_uri === 'string' ? `${issuer}/authorize?${new URLSearchParams({ client_id, request_uri })}` : undefined
+    },
 
     /** Asks for tokens with a code (OpenID Connect Core §3.1.3). */
     async redeem ({ n, code, verifier, redirect_uri: address = redirect_uri, replica }: RedeemOptions) {

@@ -14,7 +14,7 @@ import { createReplica, type Replica } from './replica.ts'
 import { linkOf, portsBy, waysTo, type Link, type Site } from './sites.ts'
 
 /** A service that logs citizens in. */
-export interface Client { client_id: string, client_secret: string, redirect_uri: string, post_logout_redirect_uri: string, method: 'client_secret_basic' | 'client_secret_post', consent: 'skip' | 'information', degraded: 'allow' | 'deny' }
+export interface Client { client_id: string, client_secret: string, redirect_uri: string, post_logout_redirect_uri: string, method: 'client_secret_basic' | 'client_secret_post', consent: 'skip' | 'information', degraded: 'allow' | 'deny', /** whether it pushes its requests, and makes no others */ pushes?: boolean }
 
 /** All that a run needs, in real processes on this machine. */
 export interface Stage {
@@ -54,6 +54,8 @@ export interface StageOptions {
   mounted?: boolean
   /** whether there is a provider that nobody has registered */
   spare?: boolean
+  /** whether there is a service, too, that pushes its requests */
+  pushing?: boolean
   /** when the gateway sends citizens away; unless set, later than any core that others use makes it */
   load?: Record<string, number>
   /** whether the replicas have the first core for themselves, and everything else the others */
@@ -68,7 +70,7 @@ const marks = ['a', 'b']
 const names = ['one', 'two', 'three', 'four', 'five']
 
 /** Three identity providers; a site or two, each with two replicas of the gateway or more and a Redis Cluster of three primaries, which have replicas where the site is alone; and a load balancer. */
-export async function startStage ({ breaker = {}, replicas: count = 2, sites: siteCount = 1, severable = false, retriesGets = false, ownKeys = false, mounted = false, spare = false, load = { delay_ms: 1000 }, pinned = false }: StageOptions = {}): Promise<Stage> {
+export async function startStage ({ breaker = {}, replicas: count = 2, sites: siteCount = 1, severable = false, retriesGets = false, ownKeys = false, mounted = false, spare = false, pushing = false, load = { delay_ms: 1000 }, pinned = false }: StageOptions = {}): Promise<Stage> {
   const endings: Array<() => unknown> = []
   const stop = async () => { for (const ending of endings.splice(0).reverse()) await ending() }
   try {
@@ -77,7 +79,7 @@ export async function startStage ({ breaker = {}, replicas: count = 2, sites: si
     endings.push(() => rmSync(directory, { recursive: true, force: true }))
     const port = await freePort()
     const issuer = `http://passerelle.localhost:${port}`
-    const clients = createClients()
+    const clients = createClients(pushing)
     const lifetime = { teardown: (ending: () => unknown) => endings.push(ending) }
     const places = await Promise.all(marks.slice(0, siteCount).map(async mark => {
       const cluster = await startCluster(lifetime, { primaries: 3, replicas: siteCount > 1 ? 0 : 1, nodeTimeoutMs, severable })
@@ -122,16 +124,19 @@ export async function startStage ({ breaker = {}, replicas: count = 2, sites: si
 const providerIds = ['vitalys', 'tresorine', 'terramut']
 const spareId = 'ondelis'
 
-/** One client for each answer to the question whether logins go on while Redis is away, which ask the citizen in two ways, too. Nothing listens at their addresses. */
-const createClients = () => ([['allow', 'client_secret_basic', 'skip'], ['deny', 'client_secret_post', 'information']] as const).map(([degraded, method, consent]): Client => ({
-  client_id: degraded,
+/** One client for each answer to the question whether logins go on while Redis is away, which ask the citizen in two ways, too; and one that pushes its requests, where that is wanted. Nothing listens at their addresses. */
+const createClients = (pushing: boolean): Client[] => [
+  newClient('allow', { method: 'client_secret_basic', consent: 'skip', degraded: 'allow' }),
+  newClient('deny', { method: 'client_secret_post', consent: 'information', degraded: 'deny' }),
+  ...pushing ? [newClient('pushes', { method: 'client_secret_basic', consent: 'information', degraded: 'deny', pushes: true })] : []
+]
+const newClient = (client_id: string, how: Pick<Client, 'method' | 'consent' | 'degraded' | 'pushes'>): Client => ({
+  client_id,
   client_secret: randomBytes(32).toString('base64url'),
-  redirect_uri: `http://${degraded}.localhost/callback`,
-  post_logout_redirect_uri: `http://${degraded}.localhost/`,
-  method,
-  consent,
-  degraded
-}))
+  redirect_uri: `http://${client_id}.localhost/callback`,
+  post_logout_redirect_uri: `http://${client_id}.localhost/`,
+  ...how
+})
 
 interface Written { issuer: string, port: number, operationsPort: number, clients: Client[], providers: Provider[], breaker: Record<string, number>, load: Record<string, number>, keys: string, places: ReadonlyArray<Pick<Site, 'mark' | 'cluster'>> }
 
@@ -156,7 +161,7 @@ function writeConfiguration (directory: string, { issuer, port, operationsPort, 
       ? { sites: places.map(({ mark, cluster: { urls } }) => ({ site: mark, urls, node_timeout_ms: nodeTimeoutMs })) }
       : { redis: { node_timeout_ms: nodeTimeoutMs } })
   })
-  for (const { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method, consent, degraded } of clients) {
+  for (const { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method, consent, degraded, pushes } of clients) {
     document(`clients/${client_id}.yaml`, {
       client_id,
       name: `Service ${client_id}`,
@@ -167,7 +172,8 @@ function writeConfiguration (directory: string, { issuer, port, operationsPort, 
       id_token_signed_response_alg: 'ES256',
       scopes: ['openid', 'given_name'],
       consent,
-      degraded
+      degraded,
+      ...(pushes ? { require_pushed_authorization_requests: true } : {})
     })
   }
   for (const [index, { id, issuer, client_id, client_secret }] of providers.entries()) {

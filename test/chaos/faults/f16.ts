@@ -22,12 +22,12 @@ const visitors = ['citizen-1', 'citizen-2', 'citizen-3']
 /** How all of a site goes, how it comes back, and whether its Redis comes back empty. */
 interface Variant { go (site: Site): Promise<unknown>, comeBack (site: Site): Promise<unknown>, forgets: boolean, stage: StageOptions }
 
-const stage: StageOptions = { sites: 2, retriesGets: true }
+const stage: StageOptions = { sites: 2, retriesGets: true, pushing: true }
 const nodes = ({ cluster }: Site) => [...cluster.urls.keys()]
 
 /** F16: one of two sites is gone, with its replicas and its Redis. */
 export const siteLost = faultOf<Variant>('F16', {
-  about: 'a whole site lost and back, replicas and Redis, killed or frozen; two sites, each with two replicas and three Redis primaries, behind one balancer',
+  about: 'a whole site lost and back, replicas and Redis, killed or frozen; two sites, each with two replicas and three Redis primaries, behind one balancer; a third service pushes its requests',
   variants: {
     killed: {
       go: site => Promise.all([...site.replicas.map(replica => replica.stop('SIGKILL')), ...nodes(site).map(i => site.cluster.kill(i))]),

@@ -17,11 +17,11 @@ const normalWithin = 10
 
 interface Variant { part (link: Link): void, stage: StageOptions }
 
-const stage: StageOptions = { sites: 2 }
+const stage: StageOptions = { sites: 2, pushing: true }
 
 /** F17: two sites do not reach each other any more, and citizens and services reach one of them. */
 export const linkCut = faultOf<Variant>('F17', {
-  about: 'the link between two sites refuses, or swallows what is sent; browser and service of a login reach one site, every replay both',
+  about: 'the link between two sites refuses, or swallows what is sent; browser and service of a login reach one site, every replay both; a third service pushes its requests',
   variants: {
     refused: { part: link => link.cut(), stage },
     swallowed: { part: link => link.swallow(), stage }
