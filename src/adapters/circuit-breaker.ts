@@ -149,11 +149,13 @@ export function guarded<P extends Upstream> (provider: P, { name, error_percent,
     if (!await probed() && inconclusive < mostInconclusive) throw new Error('it answers, but not well')
   }
 
+  const mayAsk = () => breaker.closed && !rests && forced === undefined
+
   /** Asks whether it answers, and once more a moment later when it does not. */
   async function check () {
-    if (rests || !breaker.closed || forced !== undefined || performance.now() - checkedAt < betweenChecksMs) return
+    if (!mayAsk() || performance.now() - checkedAt < betweenChecksMs) return
     checkedAt = performance.now()
-    for (let asked = 0; asked < enoughUnanswered && breaker.closed && !rests; asked++) {
+    for (let asked = 0; asked < enoughUnanswered && mayAsk(); asked++) {
       const begun = performance.now()
       try { await probed(); return } catch {
         suspectUntil = performance.now() + suspicionMs

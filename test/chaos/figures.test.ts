@@ -161,7 +161,7 @@ t.test('pages are read as the gateway writes them', async t => {
 t.test('several passes are told as minimum, median and maximum, and one that does not pass is not outvoted', async t => {
   const pass = (seconds: number | undefined, passed: boolean) => ({ fault: 'F10', variant: 'slow', figures: { 'open after, s': seconds, failed: 0 }, criteria: [{ what: 'open within 10 s', measured: `${seconds} s`, passed }], violations: [], failed: [], recovered: [] })
   const [summary] = summarize([pass(3, true), pass(12, false), pass(4, true)])
-  t.match(summary, { passed: false, figures: { 'open after, s': '3 / 4 / 12', failed: '0 / 0 / 0' }, criteria: [{ passed: false, measured: '3 s, 12 s, 4 s' }] })
+  t.match(summary, { passed: false, figures: { 'open after, s': '3 / 4 / 12', failed: '0' }, criteria: [{ passed: false, measured: '3 s, 12 s, 4 s' }] })
   t.match(summarize([pass(3, true), pass(undefined, true)])[0]!.figures, { 'open after, s': '3, –' })
   const report = reportOf([summary!], () => 'what it is')
   t.match(report, /^F10: what it is\n/)
