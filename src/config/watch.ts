@@ -33,7 +33,7 @@ export interface Watcher {
  * directory of whole files; editors write in place, or rename. So directories are watched, and what is told is only that it is time to look. What is read is taken when
  * everything was the same before and after, so that half a file never is.
  */
-export function watchConfiguration ({ directory, site, memory, take, settleMs = 300, pollMs = 30_000 }: WatchOptions): Watcher {
+export function watchConfiguration ({ directory, site, memory, take, settleMs = 300, pollMs = 5000 }: WatchOptions): Watcher {
   const root = resolve(directory)
   const closed = new AbortController()
   let watchers: FSWatcher[] = []
