@@ -17,8 +17,8 @@ declare module 'fastify' {
     /** The keys of a client that has any. */
     clientKeys (client: Client): ClientKeys
     /**
-     * What makes JWTs for a client as it registered them, signed, and encrypted where it says so; the client's key is had before anything is claimed.
-     * @throws {OAuthError} client_keys_unavailable
+     * What makes JWTs for a client as it registered them, signed, and encrypted where it says so; ours is there and the client's key is had before anything is claimed.
+     * @throws {OAuthError} client_keys_unavailable, signing_key_unavailable
      */
     jwtsFor (client: Client, purpose: Purpose): Promise<(claims: JWTPayload, typ?: string) => Promise<string>>
   }
@@ -43,6 +43,7 @@ export default fp<{ lookup?: LookupFunction | undefined }>(async (app, { lookup 
   app.decorate('jwtsFor', async (client, purpose) => {
     const signing = client[`${purpose}_signed_response_alg`] ?? 'RS256'
     const alg = client[`${purpose}_encrypted_response_alg`]
+    app.signer.assureKey(signing)
     const encrypt = alg === undefined ? undefined : await app.clientKeys(client).encrypter({ alg, enc: client[`${purpose}_encrypted_response_enc`] })
     return async (claims, typ) => {
       const signed = await app.signer.sign(signing, claims, typ)

@@ -56,6 +56,7 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.co
     sealer: app.sealer,
     now: app.now,
     onNew: recall => app.log.warn({ ...recall }, 'called back'),
+    onKeys: app.leaveOutKeys,
     onUnreadable (recalls) {
       app.countRecallsUnread()
       app.log.error({ recalls }, 'what was called back cannot be opened: npm run end needs the sealing keys that the replicas have')
@@ -83,4 +84,4 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.co
   app.decorate('noticeboard', noticeboard ?? (redis.length === 0 ? loneNoticeboard : redisNoticeboard({ ...address, onFailure: () => app.countNoticeboardFailure() })))
 
   app.addHook('onClose', async () => { await Promise.all([app.store.close(), app.noticeboard.close()]) })
-}, { name: 'store', dependencies: ['metrics', 'signer'] })
+}, { name: 'store', dependencies: ['configuration', 'metrics', 'signer'] })

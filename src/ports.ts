@@ -70,7 +70,9 @@ export interface Sealer {
 }
 
 export interface Signer {
-  /** A JWT of these claims; `typ` tells its kind from every other (RFC 8725 §3.11), `JWT` unless set. */
+  /** That there is a key for it just now. @throws {OAuthError} signing_key_unavailable */
+  assureKey (alg: SigningAlgorithm): void
+  /** A JWT of these claims; `typ` tells its kind from every other (RFC 8725 §3.11), `JWT` unless set. @throws {OAuthError} signing_key_unavailable */
   sign (alg: SigningAlgorithm, claims: JWTPayload, typ?: string): Promise<string>
   /** The claims of an ID Token of ours, expired or not; undefined when it is not ours. */
   verify (token: string): Promise<JWTPayload | undefined>

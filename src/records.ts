@@ -35,9 +35,9 @@ export interface Used { client_id: string, token: string }
 
 /**
  * What an operator called back: all that an identity provider vouched for, or that stands on a client, in a span of time (NumericDate, seconds). Sessions, codes and tokens of it are
- * no more.
+ * no more. Or a key of ours, at that moment: it is as if its file were gone.
  */
-export interface Recall { idp?: string | undefined, client_id?: string | undefined, since: number, until: number }
+export interface Recall { idp?: string | undefined, client_id?: string | undefined, kid?: string | undefined, since: number, until: number }
 
 /** A client that a session entered. */
 export interface Entered { client_id: string, at: number, /** names of the claims it was told */ claims: string[] }

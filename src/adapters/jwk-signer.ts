@@ -2,6 +2,7 @@ import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { SignJWT, jwtVerify, decodeProtectedHeader, type JWK, type JWTPayload } from 'jose'
 import type { Clock, Signer } from '../ports.ts'
 import type { SigningAlgorithm } from '../protocol/algorithms.ts'
+import { OAuthError } from '../protocol/errors.ts'
 import { keyInForce } from './key-in-force.ts'
 import { afterlife, retiredAt } from './key-schedule.ts'
 
@@ -14,6 +15,8 @@ export interface SigningKey {
   published: JWK
   /** NumericDate, seconds: signs from here on, until the next of its algorithm does; it is published and verifies from the moment it is loaded */
   nbf: number
+  /** it was called back, and none waited to take its place: it signs nothing, is not published and verifies nothing */
+  recalled?: true
 }
 
 /** A signing key from its private JWK (RFC 7517). @throws {Error} where the key does not fit its algorithm */
@@ -40,11 +43,13 @@ export function jwkSigner ({ issuer, keys, now }: { issuer: string, keys: () => 
   const isWithin = (key: SigningKey, seconds: number) => now() < retiredAt(keysFor(key.alg), key) + seconds
   const keyAt = (alg: SigningAlgorithm) => {
     const key = keyInForce(keysFor(alg), now())
-    if (key === undefined) throw new Error(`no ${alg} signing key is loaded`)
+    if (key === undefined || key.recalled) throw new OAuthError('signing_key_unavailable', `no ${alg} signing key is in force`)
     return key
   }
 
   return {
+    assureKey (alg) { keyAt(alg) },
+
     async sign (alg, claims, typ = 'JWT') {
       const { kid, privateKey } = keyAt(alg)
       return new SignJWT(claims).setProtectedHeader({ alg, kid, typ }).sign(privateKey)
@@ -54,13 +59,13 @@ export function jwkSigner ({ issuer, keys, now }: { issuer: string, keys: () => 
       try {
         const { kid } = decodeProtectedHeader(token)
         const key = keys().find(candidate => candidate.kid === kid)
-        if (key === undefined || !isWithin(key, afterlife.signing)) return undefined
+        if (key === undefined || key.recalled || !isWithin(key, afterlife.signing)) return undefined
         // an expired ID Token is still a hint (RP-Initiated Logout §2): its time is looked at as of its own issue; a JWT of ours of any other kind is none
         const { payload } = await jwtVerify(token, key.publicKey, { issuer, algorithms: [key.alg], typ: 'JWT', requiredClaims: ['exp', 'sub'], currentDate: new Date(0) })
         return payload
       } catch { return undefined }                                      // not a JWT, not by this key, not from this issuer
     },
 
-    jwks: () => ({ keys: keys().filter(key => isWithin(key, afterlife.published)).map(({ published }) => published) })
+    jwks: () => ({ keys: keys().filter(key => !key.recalled && isWithin(key, afterlife.published)).map(({ published }) => published) })
   }
 }

@@ -1,6 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import { IsObject, type TObject, type TSchema } from 'typebox'
-import { ConfigurationError, type Configuration } from './load.ts'
+import { keyInForce } from '../adapters/key-in-force.ts'
+import type { Recall } from '../records.ts'
+import { ConfigurationError, type Configuration, type Keys } from './load.ts'
 import { Settings } from './schema.ts'
 
 /**
@@ -22,6 +24,36 @@ export function inPlaceOf (before: Configuration, read: Configuration): Configur
       subject: before.keys.subject
     }
   }
+}
+
+/**
+ * The keys but for those that were called back, one after the other, as if the files had come that `npm run keys -- revoke` left. Until the file of a new one comes, where none waits, the one before takes the place of
+ * a key that seals or decrypts, and nothing that of one that signs: services forgot the one before. The last sealing key stays, since without one nobody enters.
+ */
+export function withoutRecalled ({ signing, sealing, decryption, subject }: Keys, recalls: readonly Recall[]): Keys {
+  const inOrder = recalls.toSorted((a, b) => a.since - b.since)
+  return {
+    signing: inOrder.reduce((keys, recall) => without(keys, recall, key => [{ ...key, recalled: true }]), signing),
+    sealing: inOrder.reduce((keys, recall) => {
+      const left = without(keys, recall)
+      return left.length === 0 ? keys : left
+    }, sealing),
+    decryption: inOrder.reduce((keys, recall) => without(keys, recall), decryption),
+    subject
+  }
+}
+
+/** Where the key was in force the one that waits is from that moment on; where none waits, `instead` stands in its place. */
+function without<K extends { kid: string, alg?: string, nbf: number }> (keys: K[], { kid, since }: Recall, instead: (key: K) => K[] = () => []): K[] {
+  const recalled = keys.find(key => key.kid === kid)
+  if (recalled === undefined) return keys
+  const same = keys.filter(({ alg }) => alg === recalled.alg)
+  const wasInForce = keyInForce(same, since) === recalled
+  const [next] = wasInForce ? same.filter(key => key !== recalled && key.nbf > since).sort((a, b) => a.nbf - b.nbf) : []
+  return keys.flatMap(key => {
+    if (key === recalled) return wasInForce && next === undefined ? instead(key) : []
+    return key === next ? { ...key, nbf: since } : key
+  })
 }
 
 /** What differs from one to the other, by name, for the log. */

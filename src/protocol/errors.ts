@@ -132,6 +132,7 @@ export const failures = {
   head_too_large: { error: 'invalid_request', status: 431, citizen: 'Y11', page: 'too_large' },
   request_unreadable: { error: 'invalid_request', status: 400, citizen: 'Y12', page: 'unexpected' },
   request_cut_off: { error: 'invalid_request', status: 400, citizen: 'Y13', page: 'unexpected' },
+  signing_key_unavailable: { error: 'temporarily_unavailable', status: 503, citizen: 'Y14', page: 'temporarily_unavailable' },
   unexpected: { error: 'server_error', status: 500, citizen: 'Y99', page: 'unexpected' }
 } as const satisfies Record<string, { error: string, status: number, citizen: string, page: string, notice?: string, security?: true, outage?: true }>
 

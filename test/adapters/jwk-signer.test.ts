@@ -203,11 +203,26 @@ t.test('a retired key is published until the last ID Token that it signed is dea
   t.match(await verify(byOld), { sub: 'sub' })
 })
 
+t.test('a key that was called back signs, verifies and is published no more, and the one before it does not take its place', async t => {
+  const [before, called] = [keyOf('ES256', 'before', start - 200), keyOf('ES256', 'called', start - 100)]
+  const { state, sign, verify, jwks, assureKey } = desk([before, called, rs])
+  const token = await sign('ES256', claims)
+  assureKey('ES256')
+  state.keys = [before, { ...called, recalled: true }, rs]
+  await t.rejects(sign('ES256', claims), { name: 'OAuthError', failure: 'signing_key_unavailable' })
+  t.throws(() => assureKey('ES256'), { name: 'OAuthError', failure: 'signing_key_unavailable' })
+  t.equal(await verify(token), undefined)
+  t.same(jwks().keys.map(({ kid }) => kid), ['before', 'rs-1'])
+  assureKey('RS256')
+  state.now = start - 100 + afterlife.published
+  t.same(jwks().keys.map(({ kid }) => kid), ['rs-1'], 'it retires as it would have')
+})
+
 t.test('no key signs for another algorithm', async t => {
-  await t.rejects(desk([rs]).sign('ES256', claims), { message: 'no ES256 signing key is loaded' })
-  await t.rejects(desk([]).sign('RS256', claims), { message: 'no RS256 signing key is loaded' })
-  await t.rejects(desk([rs, es, ed]).sign('PS256', claims), { message: 'no PS256 signing key is loaded' }, 'not even an RSA key for RS256')
-  await t.rejects(desk([rs, ps]).sign('EdDSA', claims), { message: 'no EdDSA signing key is loaded' })
+  await t.rejects(desk([rs]).sign('ES256', claims), { message: 'no ES256 signing key is in force', failure: 'signing_key_unavailable' })
+  await t.rejects(desk([]).sign('RS256', claims), { message: 'no RS256 signing key is in force', failure: 'signing_key_unavailable' })
+  await t.rejects(desk([rs, es, ed]).sign('PS256', claims), { message: 'no PS256 signing key is in force', failure: 'signing_key_unavailable' }, 'not even an RSA key for RS256')
+  await t.rejects(desk([rs, ps]).sign('EdDSA', claims), { message: 'no EdDSA signing key is in force', failure: 'signing_key_unavailable' })
   t.same(desk([]).jwks(), { keys: [] })
 })
 

@@ -224,3 +224,49 @@ t.test('a site that does not answer, or not well, keeps nobody from knowing what
   t.equal(late.recalls.wereRead(), true)
   await Promise.all([late.recalls.store.close(), recalls.store.close(), b.close()])
 })
+
+/** A replica whose sealer is without the keys that were called back. */
+function replicaWithKeys (kept: Store, ring: Array<typeof key>) {
+  let called: string[] = []
+  let unreadable = 0
+  const sealer = keyringSealer({ issuer: 'https://passerelle.example', keys: () => ring.filter(({ kid }) => !called.includes(kid)), now })
+  const recalls = recallingStore({ store: kept, sealer, now, onNew () {}, onKeys (recalls) { called = recalls.map(({ kid }) => kid!) }, onUnreadable (more) { unreadable += more }, onFailure () {} })
+  return { recalls, called: () => called, unreadable: () => unreadable }
+}
+const day = 86_400
+const keyAt = (kid: string, nbf: number) => ({ kid, key: createSecretKey(randomBytes(32)), nbf })
+const leave = (kept: Store, by: typeof key, recall: Recall, exp: number, name = JSON.stringify(recall)) =>
+  kept.recall(name, sealedRecall(keyringSealer({ issuer: 'https://passerelle.example', keys: () => [by], now }), recall, exp), life.recall)
+
+t.test('a key that was called back stays so to the end, though it was its own key that said so, and what else that key sealed counts no more', async t => {
+  const kept = memoryStore({ site: 'a', now })
+  const [leaked, other] = [keyAt('leaked', now() - 3600), keyAt('other', now() - 7200)]
+  const { recalls, called } = replicaWithKeys(kept, [leaked, other])
+  await leave(kept, leaked, recallOf('impots'), now() + 600)
+  await recalls.look()
+  t.equal(recalls.isRecalled({ idp: 'impots', identifiedAt: now() }), true)
+  await leave(kept, leaked, { kid: 'leaked', since: now(), until: now() }, now() + 600)
+  for (let looks = 0; looks < 4; looks++) {
+    await recalls.look()
+    t.same(called(), ['leaked'], 'it does not come and go')
+    t.equal(recalls.isRecalled({ idp: 'impots', identifiedAt: now() }), false, 'whoever had it calls nothing back')
+  }
+  clock += 600
+  await recalls.look()
+  t.same(called(), [])
+  await recalls.store.close()
+})
+
+t.test('what a retired key sealed for longer than it was believed counts from the very look that calls back the key which followed it', async t => {
+  const kept = memoryStore({ site: 'a', now })
+  const [retired, leaked] = [keyAt('retired', now() - 2 * day), keyAt('leaked', now() - day + 3600)]
+  for (const [at, exp] of [['leaked', now() + 3600], ['impots', now() + day], ['other-key', now() + day]] as const) {
+    await leave(kept, retired, at === 'impots' ? recallOf(at) : { kid: at, since: now(), until: now() }, exp)
+  }
+  const { recalls, called, unreadable } = replicaWithKeys(kept, [retired, leaked, keyAt('other-key', now() - 3 * day)])
+  await recalls.look()
+  t.same(new Set(called()), new Set(['leaked', 'other-key']))
+  t.equal(recalls.isRecalled({ idp: 'impots', identifiedAt: now() }), true)
+  t.equal(unreadable(), 0, 'of which nothing is told as if it could not be opened')
+  await recalls.store.close()
+})

@@ -1,9 +1,16 @@
+import { cpSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { decodeProtectedHeader } from 'jose'
 import t, { type Test } from 'tap'
+import { lateSeconds, leadSeconds } from '../../src/adapters/key-schedule.ts'
 import { memoryStore } from '../../src/adapters/memory-store.ts'
 import { sealedRecall } from '../../src/adapters/recalls.ts'
+import { loadConfiguration } from '../../src/config/load.ts'
+import { listKeys, makeNextKeys, revokeKey } from '../../src/keys.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import type { Recall } from '../../src/records.ts'
 import { replicaOf, sealerOf } from '../support/degradable.ts'
+import { temporaryDirectory } from '../support/gateway.ts'
 import { base, testApp, type Browser, type TestApp } from '../support/test-app.ts'
 
 /** As an operator's command leaves it, and as each replica hears of it within seconds. */
@@ -168,4 +175,105 @@ t.test('a replica says once in its log what was called back', async t => {
   await callBack(gateway, { idp: 'taxes' })
   await gateway.app.lookForRecalls()
   t.same(gateway.log.map(line => JSON.parse(line)).filter(({ msg }) => msg === 'called back').map(({ idp }) => idp), ['taxes'])
+})
+
+const begin = 1_800_000_000
+const day = 86_400
+
+/** A gateway with keys of its own, made at these times; the operator changes a copy, which `receive` brings. */
+async function withKeys (t: Test, ...times: number[]) {
+  const [kept, own] = [join(temporaryDirectory(t), 'keys'), join(temporaryDirectory(t), 'keys')]
+  for (const at of times) makeNextKeys(kept, at)
+  cpSync(kept, own, { recursive: true })
+  const gateway = await testApp(t, { settings: { keys: own } })
+  const keyOf = (alg: string, state: string) => listKeys(kept, gateway.now()).find(key => key.alg === alg && key.state === state)!.kid
+  const published = async (path: string) => (await gateway.app.inject(base + path)).json().keys.map(({ kid }: { kid: string }) => kid) as string[]
+  return {
+    ...gateway,
+    kept,
+    keyOf,
+    published,
+    callBack: (kid: string) => callBack(gateway, { kid, since: gateway.now(), until: gateway.now() }),
+    said: (part: string) => gateway.log.map(line => JSON.parse(line)).filter(({ msg }) => String(msg).includes(part)),
+    receive () {
+      rmSync(own, { recursive: true })
+      cpSync(kept, own, { recursive: true })
+      return gateway.app.reconfigure(loadConfiguration(gateway.directory))
+    }
+  }
+}
+
+t.test('a signing key that is called back while none waits signs nothing more: services are told to come again, their codes are not spent, and when the file of the next is there they get in', async t => {
+  const gateway = await withKeys(t, begin - 2 * day, begin - day)
+  await gateway.app.listen({ host: '127.0.0.1', port: 0 })
+  const metadata = async () => (await gateway.app.inject(`${base}/.well-known/openid-configuration`)).body
+  const before = await metadata()
+  const kid = gateway.keyOf('RS256', 'in force')
+  const { body: { id_token } } = await gateway.redeem(await gateway.browser().logIn('swift'))
+  const waiting = await gateway.browser().logIn('swift')
+  await gateway.callBack(kid)
+
+  t.notOk((await gateway.published('/jwks')).includes(kid))
+  t.equal(await gateway.app.signer.verify(String(id_token)), undefined, 'what it signed is no hint')
+  for (let tries = 0; tries < 2; tries++) t.match(await gateway.redeem(waiting), { status: 503, headers: { 'retry-after': /^\d+$/ }, body: { error: 'temporarily_unavailable' } })
+  t.equal((await gateway.redeem(await gateway.browser().logIn('mobile'))).status, 200, 'another algorithm has its key')
+  t.equal(await metadata(), before, 'which client takes what is no other than it was')
+  t.equal((await gateway.app.operations.inject('/readyz')).statusCode, 200, 'no restart would help')
+
+  const { successor } = revokeKey(gateway.kept, kid, gateway.now())
+  t.equal(gateway.receive(), 'taken')
+  const { status, body } = await gateway.redeem(waiting)
+  t.equal(status, 200)
+  t.equal(`${decodeProtectedHeader(String(body['id_token'])).kid}.json`, successor)
+})
+
+t.test('a key that is called back is out of use as its file would be, whatever it is for; nothing else is', async t => {
+  const gateway = await withKeys(t, begin - 2 * day, begin - day, begin - 60)
+  const { app } = gateway
+  const all = () => Object.fromEntries((['signing', 'sealing', 'decryption'] as const).map(kind => [kind, app.configuration.keys[kind].map(({ kid, nbf }) => `${kid} ${nbf}`).sort()]))
+  for (const alg of ['ES256', 'ECDH-ES', 'A256GCM']) {
+    const kid = gateway.keyOf(alg, 'in force')
+    await gateway.callBack(kid)
+    revokeKey(gateway.kept, kid, gateway.now())
+    for (const path of ['/jwks', '/provider-keys']) t.notOk((await gateway.published(path)).includes(kid), alg)
+    const byRecall = all()
+    gateway.receive()
+    t.same(all(), byRecall, `${alg}: when the files come they change nothing`)
+  }
+  t.equal(gateway.said('take them away').length, 0)
+  await gateway.callBack('nobody-knows-it')
+  t.equal((await gateway.redeem(await gateway.browser().logIn('swift'))).status, 200)
+})
+
+t.test('of the sealing keys the last stays, whoever calls it back: without one nobody enters', async t => {
+  const gateway = await withKeys(t, begin - day)
+  const kid = gateway.keyOf('A256GCM', 'in force')
+  await gateway.callBack(kid)
+  for (let looks = 0; looks < 2; looks++) {
+    await gateway.app.lookForRecalls()
+    t.match(gateway.app.configuration.keys.sealing, [{ kid }])
+    t.equal((await gateway.redeem(await gateway.browser().logIn('swift'))).status, 200)
+  }
+})
+
+t.test('a file that stays though its key was called back is complained of while that lasts, and again when it is over and the key believed once more', async t => {
+  const gateway = await withKeys(t, begin - 2 * day, begin - leadSeconds)
+  const kid = gateway.keyOf('ES256', 'in force')
+  const later = async (seconds: number) => { gateway.wait(seconds); await gateway.app.lookForRecalls() }
+  await gateway.callBack(kid)
+  await later(lateSeconds - 1)
+  t.equal(gateway.said('take them away').length, 0, 'files take a while')
+  await later(1)
+  await later(1)
+  t.match(gateway.said('take them away'), [{ level: 40, kids: [kid] }], 'once')
+  t.equal(gateway.said('take them away').length, 1)
+  makeNextKeys(gateway.kept, gateway.now(), { force: true })
+  t.equal(gateway.receive(), 'taken')
+  t.notOk((await gateway.published('/jwks')).includes(kid), 'nor do other files bring it back')
+  await later(lateSeconds)
+  t.equal(gateway.said('take them away').length, 2)
+  t.equal(gateway.said('that has ended').length, 0)
+  await later(36_000)
+  t.match(gateway.said('that has ended'), [{ level: 50, kids: [kid] }])
+  t.ok(gateway.app.configuration.keys.signing.some(key => key.kid === kid && !key.recalled))
 })

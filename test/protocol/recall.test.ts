@@ -25,6 +25,7 @@ t.test('what was called back is all of that provider or client in that span, the
     ['issued within, of one who came back long before', town, { ...token, identifiedAt: since - 7200 }, true],
     ['a session that the client opened', town, { idp: 'taxes', identifiedAt: since + 10, client_id: 'town' }, true],
     ['an identity, which is no client\'s', town, { idp: 'taxes', identifiedAt: since + 10 }, false],
+    ['of a key, also to a release that does not know of such', { kid: 'rs256-1', since, until }, { ...token, client_id: undefined }, false],
     ['of nothing', { since, until }, { idp: 'taxes', identifiedAt: since + 10 }, false]
   ]
   for (const [what, recall, record, recalled] of table) t.equal(isRecalled([recall], record), recalled, what)
