@@ -1,11 +1,9 @@
 import { parseArgs } from 'node:util'
 import { keyringSealer } from './adapters/keyring-sealer.ts'
-import { openStores } from './adapters/open-stores.ts'
-import { sealedRecall } from './adapters/recalls.ts'
-import { ConfigurationError, loadConfiguration } from './config/load.ts'
-import { addressesIn } from './config/redis-in-environment.ts'
-import { instantIn } from './protocol/clock.ts'
-import { OAuthError } from './protocol/errors.ts'
+import { nameOf, sealedRecall } from './adapters/recalls.ts'
+import { ConfigurationError } from './config/load.ts'
+import { addressesOf, close, configurationOf, storesAt, tell } from './every-site.ts'
+import { instant, instantIn } from './protocol/clock.ts'
 import { life, type Recall } from './records.ts'
 
 // npm run end -- --idp X | --client Y --since T: all that a provider vouched for, or that a service was given, since then is no more, at every replica of every site.
@@ -18,39 +16,28 @@ PASSERELLE_CONFIG names the configuration directory; PASSERELLE_REDIS, where it 
 
 async function end () {
   const { recall, what, dryRun, unlisted } = readArguments()
-  const { PASSERELLE_CONFIG, PASSERELLE_SITE } = process.env
-  if (PASSERELLE_CONFIG === undefined) throw new ConfigurationError(['PASSERELLE_CONFIG: expected the path of a configuration directory'])
-  const configuration = loadConfiguration(PASSERELLE_CONFIG, { site: PASSERELLE_SITE || undefined })
-  const { settings, clients, identityProviders, keys, sites } = configuration
+  const configuration = configurationOf(process.env)
+  const { settings, clients, identityProviders, keys } = configuration
   const isKnown = recall.idp === undefined ? clients.has(recall.client_id!) : identityProviders.has(recall.idp)
   if (!isKnown && !unlisted) throw new ConfigurationError([`${what} is not in this configuration; --unlisted where that is meant`])
-  const home = addressesIn(process.env, configuration)
-  if (home.urls.length === 0) throw new ConfigurationError(['PASSERELLE_REDIS: expected, or redis.urls: there is no store to tell'])
+  const addresses = addressesOf(configuration, process.env)
   if (dryRun) {
-    console.log(`would end what ${what} has to do with, from ${instant(recall.since)} to now, at ${[...new Set([...sites.keys(), settings.site])].map(site => `site ${site}`).join(', ')}`)
+    console.log(`would end what ${what} has to do with, from ${instant(recall.since)} to now, at ${[...addresses.keys()].map(site => `site ${site}`).join(', ')}`)
     return 0
   }
 
   const now = () => Math.floor(Date.now() / 1000)
   const sealer = keyringSealer({ issuer: settings.issuer, keys: () => keys.sealing, now })
-  const stores = openStores(new Map([...sites, [settings.site, home]]), { sealer, now, watch: { sealed () {}, redeemed () {} }, onError () {} })
+  const stores = storesAt(addresses, sealer, now)
   // whatever the settings are today: what it is of may have been opened by others, and what was called back before must not end sooner for it
   const seconds = life.recall
-  const told = await Promise.all([...stores].map(async ([site, store]) => {
-    try {
-      await store.recall(JSON.stringify(recall), sealedRecall(sealer, recall, now() + seconds), seconds)
-      console.log(`site ${site}: told; within 10 seconds no replica takes what ${what} has to do with, from ${instant(recall.since)} to now`)
-      return true
-    } catch (error) {
-      if (!(error instanceof OAuthError)) throw error
-      console.log(`site ${site}: NOT told: ${error.message}; run this again`)
-      return false
-    } finally { await store.close() }
-  }))
-  return told.every(Boolean) ? 0 : 1
+  const told = await tell(stores, async store => {
+    await store.recall(nameOf(recall), sealedRecall(sealer, recall, now() + seconds), seconds)
+    return [`told; within 10 seconds no replica takes what ${what} has to do with, from ${instant(recall.since)} to now`]
+  })
+  await close(stores)
+  return told.size === stores.size ? 0 : 1
 }
-
-const instant = (seconds: number) => new Date(seconds * 1000).toISOString().replace('.000', '')
 
 function readArguments (): { recall: Recall, what: string, dryRun: boolean, unlisted: boolean } {
   const { values: { idp, client, since, 'dry-run': dryRun, unlisted } } = parseArgs({

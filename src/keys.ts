@@ -5,7 +5,9 @@ import { parseArgs } from 'node:util'
 import type { JWK } from 'jose'
 import { keyInForce } from './adapters/key-in-force.ts'
 import { afterlife, leadSeconds, retiredAt } from './adapters/key-schedule.ts'
+import { callBackKey } from './key-recall.ts'
 import type { Encryption, SigningAlgorithm } from './protocol/algorithms.ts'
+import { instant } from './protocol/clock.ts'
 
 // npm run keys -- next|list|retire|revoke DIR: the keys in a directory and their schedule (docs/keys.md).
 
@@ -181,7 +183,8 @@ function keyFiles (directory: string) {
 const usage = `usage: npm run keys -- next DIR [--if-due] [--force] [--lead SECONDS]
        npm run keys -- list DIR
        npm run keys -- retire DIR
-       npm run keys -- revoke DIR KID`
+       npm run keys -- revoke DIR KID [--unlisted]
+revoke tells every site: PASSERELLE_CONFIG names the configuration directory; PASSERELLE_REDIS, where it is set, its Redis. --unlisted where the files are gone already`
 
 /** What it costs to take a key away at once. */
 const costs: Record<Kind, string> = {
@@ -190,7 +193,7 @@ const costs: Record<Kind, string> = {
   decryption: 'logins fail at identity providers that encrypt for us, until they fetch our keys again'
 }
 
-/** What a command prints. @throws {KeysError} */
+/** What a command does to the files, and prints of it. @throws {KeysError} */
 export function runCommand (args: string[], now = clock()): string[] {
   const { positionals: [command, directory, kid], values } = readArguments(args)
   if (directory === undefined || (command === 'revoke') !== (kid !== undefined)) throw new KeysError(usage)
@@ -207,12 +210,13 @@ export function runCommand (args: string[], now = clock()): string[] {
       return removed.length === 0 ? ['nothing to remove: every key is still good for something'] : removed.map(file => `removed ${join(directory, file)}`)
     }
     case 'revoke': {
+      if (values.unlisted && listKeys(directory, now).every(key => key.kid !== kid)) return [`${kid}: there is no file of it in ${directory}`]
       const { revoked, removed, successor } = revokeKey(directory, kid!, now)
       return [
         ...removed.map(file => `removed ${join(directory, file)}`),
         ...(successor === undefined ? [] : [`in force from now on: ${join(directory, successor)}`]),
         ...(revoked.state === 'waiting' ? [] : [`what this costs: ${costs[revoked.kind]}`]),
-        'until a replica has this change it goes on with the revoked key: passerelle_configuration_info shows the same hash everywhere when all have it'
+        'the files are everywhere when passerelle_configuration_info shows the same hash on all replicas'
       ]
     }
     default: throw new KeysError(usage)
@@ -221,12 +225,12 @@ export function runCommand (args: string[], now = clock()): string[] {
 
 function readArguments (args: string[]) {
   try {
-    return parseArgs({ args, allowPositionals: true, options: { 'if-due': { type: 'boolean' }, force: { type: 'boolean' }, lead: { type: 'string' } } })
+    return parseArgs({ args, allowPositionals: true, options: { 'if-due': { type: 'boolean' }, force: { type: 'boolean' }, unlisted: { type: 'boolean' }, lead: { type: 'string' } } })
   } catch { throw new KeysError(usage) }
 }
 
 function table (keys: ListedKey[]) {
-  const moment = (seconds: number | undefined) => seconds === undefined ? '-' : new Date(seconds * 1000).toISOString().replace('.000', '')
+  const moment = (seconds: number | undefined) => seconds === undefined ? '-' : instant(seconds)
   const rows = keys.map(({ kind, alg, kid, state, nbf, retired, dead }) => [kind, alg, kid, state, moment(nbf), moment(retired), moment(dead)])
   const lines = [['kind', 'alg', 'kid', 'state', 'used from', 'until', 'dead from'], ...rows]
   const widths = lines[0]!.map((_, column) => Math.max(...lines.map(line => line[column]!.length)))
@@ -234,7 +238,13 @@ function table (keys: ListedKey[]) {
 }
 
 if (import.meta.main) {
-  try { for (const line of runCommand(process.argv.slice(2))) console.log(line) } catch (error) {
+  const args = process.argv.slice(2)
+  const change = () => { for (const line of runCommand(args)) console.log(line) }
+  try {
+    const { positionals: [command, , kid] } = readArguments(args)
+    if (command !== 'revoke' || kid === undefined) change()
+    else if (!await callBackKey(kid, change)) process.exitCode = 1
+  } catch (error) {
     if (!(error instanceof KeysError)) throw error
     console.error(error.message)
     process.exit(error.message === usage ? 2 : 1)

@@ -22,6 +22,8 @@ const hourSeconds = 3600
 
 /** When what was sealed so ends (NumericDate, seconds), whether or not it can be opened; NaN for anything else. */
 export const endOfSealed = (sealed: string) => Number(/^1\.[\w-]+\.(\d{1,12})\./.exec(sealed)?.[1])
+/** The key that it says it was sealed by. */
+export const keyOfSealed = (sealed: string) => /^1\.([\w-]+)\./.exec(sealed)?.[1]
 
 /**
  * Seals with the newest key whose time has come, opens with any that is loaded until what a retired one sealed is dead (AES-256-GCM, NIST SP 800-38D). The value reads `version.kid.exp.payload`; every

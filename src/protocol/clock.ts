@@ -10,3 +10,6 @@ export function instantIn (text: string): number {
   const isDay = new Date(`${day}T00:00:00Z`).getUTCDate() === Number(day.slice(8))
   return isDay ? Date.parse(text) / 1000 : NaN
 }
+
+/** A NumericDate as such a time. */
+export const instant = (seconds: number) => new Date(seconds * 1000).toISOString().replace('.000', '')

@@ -1,0 +1,97 @@
+import { afterlife, retiredAt } from './adapters/key-schedule.ts'
+import { endOfSealed, keyOfSealed, keyringSealer, type SealingKey } from './adapters/keyring-sealer.ts'
+import { nameOf, openedRecall, sealedRecall } from './adapters/recalls.ts'
+import { ConfigurationError } from './config/load.ts'
+import { addressesOf, close, configurationOf, storesAt, tell } from './every-site.ts'
+import type { Store } from './ports.ts'
+import { instant } from './protocol/clock.ts'
+import { life, type Recall } from './records.ts'
+
+// A key that is taken away is called back as well: replicas leave it out within seconds, whether or not they have the files yet.
+
+/** A recall, and its end (NumericDate, seconds). */
+interface Left { recall: Recall, exp: number }
+
+const byFiles = 'the files alone carry it: within 10 seconds to replicas that read that very directory; a Secret of Kubernetes takes up to two minutes to reach pods that run'
+const again = 'run this again, with --unlisted'
+const now = () => Math.floor(Date.now() / 1000)
+
+/**
+ * Has the files of a key taken away, and tells every site that it is called back. What was called back before and that key sealed is left again by another, before it can be forgotten with it. Answers whether
+ * every site was told.
+ */
+export async function callBackKey (kid: string, takeAway: () => void): Promise<boolean> {
+  const reached = reach()
+  if (reached instanceof ConfigurationError) {
+    takeAway()
+    console.log(`no site was told: ${reached.problems.join('; ')}`)
+    console.log(byFiles)
+    return false
+  }
+  const { issuer, ring, stores } = reached
+  const sealerBy = (...keys: SealingKey[]) => keyringSealer({ issuer, keys: () => keys, now })
+  const leave = async (store: Store, key: SealingKey, { recall, exp }: Left, name = nameOf(recall)) => store.recall(name, sealedRecall(sealerBy(key), recall, exp), life.recall)
+  /** Beside what the key left: for as long as that is believed it stands, too. */
+  const leaveBeside = async (store: Store, { key }: Other, lefts: readonly Left[]) => { await Promise.all(lefts.map(left => leave(store, key, left, `${nameOf(left.recall)} ${key.kid}`))) }
+
+  try {
+    const other = otherThan(kid, ring)
+    const sealedByIt = new Map<Store, Left[]>()
+    const read = await tell(stores, async store => {
+      const texts = (await store.recalls()).filter(text => keyOfSealed(text) === kid && endOfSealed(text) > now())
+      const lefts = texts.flatMap(text => {
+        const opened = openedRecall(sealerBy(...ring), text)
+        return opened === undefined ? [] : [{ recall: opened.record, exp: opened.exp }]
+      })
+      sealedByIt.set(store, lefts)
+      if (other !== undefined) await leaveBeside(store, other, lefts)
+      return texts.length === lefts.length ? [] : [`${texts.length - lefts.length} recalls that ${kid} sealed cannot be opened here: give their commands again`]
+    }, again)
+    takeAway()
+
+    if (other === undefined) {
+      console.log(`no site was told: there is no other sealing key that replicas have; ${byFiles}`)
+      const made = otherThan(kid, configurationOf(process.env).keys.sealing)
+      if (made !== undefined) await tell(read, async store => { await leaveBeside(store, made, sealedByIt.get(store)!); return [] }, again)
+      return false
+    }
+    const recall = { kid, since: now(), until: now() }
+    const told = await tell(read, async store => {
+      const lefts = sealedByIt.get(store)!
+      await leave(store, other.key, { recall, exp: other.until })
+      await Promise.all(lefts.map(left => leave(store, other.key, left)))  // in place of what nobody opens any more
+      return [
+        `told; within 10 seconds no replica uses ${kid}, whatever its files say, until ${instant(other.until)}: by then it must have them`,
+        ...lefts.map(({ recall }) => `called back before, and left again: ${said(recall)}`)
+      ]
+    }, again)
+    if (told.size < stores.size) console.log(`where a site was not told, ${byFiles}`)
+    return told.size === stores.size
+  } finally { await close(stores) }
+}
+
+/** What can be told, and by which keys; why not. */
+function reach () {
+  try {
+    const configuration = configurationOf(process.env)
+    const { settings: { issuer }, keys: { sealing: ring } } = configuration
+    const stores = storesAt(addressesOf(configuration, process.env), keyringSealer({ issuer, keys: () => ring, now }), now)
+    return { issuer, ring, stores }
+  } catch (error) {
+    if (error instanceof ConfigurationError) return error
+    throw error
+  }
+}
+
+interface Other { key: SealingKey, until: number }
+
+/** Of the other sealing keys the one by which replicas believe a recall for the longest, and until when; of several the oldest, which they surely have. */
+function otherThan (kid: string, ring: readonly SealingKey[]): Other | undefined {
+  const most = now() + life.recall
+  const others = ring.filter(key => key.kid !== kid).map(key => ({ key, until: Math.min(most, retiredAt(ring, key) + afterlife.sealing) }))
+  return others.filter(({ until }) => until > now()).sort((a, b) => b.until - a.until || a.key.nbf - b.key.nbf)[0]
+}
+
+const said = ({ idp, client_id, kid, since, until }: Recall) => kid !== undefined
+  ? `the key ${kid}`
+  : `${idp === undefined ? `the service ${client_id}` : `the identity provider ${idp}`}, from ${instant(since)} to ${instant(until)}`
