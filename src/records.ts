@@ -42,7 +42,10 @@ export interface Recall { idp?: string | undefined, client_id?: string | undefin
 /** A client that a session entered. */
 export interface Entered { client_id: string, at: number, /** names of the claims it was told */ claims: string[] }
 
-/** What Redis keeps, by kind. */
+/**
+ * What Redis keeps, by kind, each value with the version of its format. That something was ended, or said `once`, is a mark beside them: it says no more than its name, and as a digest who set it, so that
+ * its name is its format.
+ */
 export interface Records {
   code: Grant
   token: Token
