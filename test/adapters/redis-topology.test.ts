@@ -7,6 +7,7 @@ import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
 import type { Store } from '../../src/ports.ts'
 import { inTime } from '../../src/adapters/in-time.ts'
+import { asOneWait } from '../../src/adapters/one-deadline.ts'
 import { makeCertificate } from '../support/certificate.ts'
 import { finds } from '../support/listen.ts'
 import { askedOf, startCluster, until, withoutUser, writtenRights, type RedisCluster, type RedisNodes } from '../support/redis.ts'
@@ -281,6 +282,67 @@ t.test('what a primary answered that was cut off may be lost, and is never answe
   await until('it follows its successor', 15_000, async () => { const role = (await rolesOf(cluster))[cut]!; return !role.isPrimary && role.isSynced })
   t.ok(await works(others))
   for (const [code, grant] of [...grants].slice(0, 10)) t.notOk('access_token' in await others.claim(code, claimOf(grant)), 'and brings nothing back')
+})
+
+/*
+ * The same cut, for a replica of ours that knows the whole Cluster: of it the primary that was cut off answers, and nothing else does. What that knows of the others is what was, so it sends
+ * calls to where nobody answers, until it refuses whatever it is asked.
+ */
+t.test('a replica that reaches nothing but a primary that was cut off says in time that it cannot know, asks that primary no more than now and then, and goes on by itself when the cut is mended', { buffered: true }, async t => {
+  const cluster = await startCluster(t, { replicas: 1, nodeTimeoutMs, severable: true })
+  const cut = 0
+  const waitMs = 3000
+  const store = storeAt(t, cluster.urls, { nodeTimeoutMs: waitMs - 4000 })
+  await works(store)
+  /** A `sid` whose end this primary keeps. */
+  const sidAt = async (primary: number) => {
+    for (let i = 0; ; i++) if (await cluster.primaryOf(`ended:{${digestOf(`sid ${i}`)}}`) === primary) return `sid ${i}`
+  }
+  const [here, there] = [await sidAt(cut), await sidAt(1)]
+  const code = await store.put('code', grantOf(), 60)
+  const asks: Record<string, () => Promise<unknown>> = {
+    'the end of a session here': () => store.end({ sid: here }, 60),
+    'the end of one elsewhere': () => store.end({ sid: there }, 60),
+    'whether one ended here': () => store.ended(here),
+    'whether one ended elsewhere': () => store.ended(there),
+    'what is good once': () => store.once(`${Math.random()}`, 60),
+    'a code that is there': () => store.get('code', code),
+    'a new code': () => store.put('code', grantOf(), 60),
+    'a claim': () => store.claim(code, claimOf(grantOf()))
+  }
+  const commands = Object.keys(asks).length + 2 + 1                       // a new code is tried at several, and a claim is two
+  /** Asks all of it as a request does; what failed, and with what. */
+  const askAll = async (t: Test) => {
+    const failures: Record<string, unknown> = {}
+    await Promise.all(Object.entries(asks).map(async ([what, ask]) => {
+      const begin = performance.now()
+      await asOneWait(ask).catch(error => { failures[what] = error })
+      const tookMs = performance.now() - begin
+      t.ok(tookMs < waitMs + slackMs && (failures[what] === undefined || tookMs > waitMs - 100), `${what}: after ${Math.round(tookMs)} ms, which a failover may take`)
+    }))
+    return failures
+  }
+  const refusedByIt = async () => (await redirections(cluster))[cut]!
+
+  const others = [...cluster.urls.keys()].filter(i => i !== cut)
+  cluster.sever(cut)
+  for (const i of others) cluster.swallow(i, '127.0.0.1')
+  const atFirst = askAll(t)
+  await until('it refuses', 10_000, async () => /cluster_state:fail/.test(String(await cluster.command(cut, 'CLUSTER', 'INFO'))))
+  for (const i of others) cluster.sever(i, '127.0.0.1')                   // from now on at once, which lets nobody wait
+  const [before, since] = [await refusedByIt(), performance.now()]
+  const then = askAll(t)
+  await pause(1000)
+  const turns = Math.ceil((performance.now() - since) / 200) + 1
+  const refused = await refusedByIt() - before
+  t.ok(refused > 0 && refused <= 2 * commands * turns, `${refused} refusals in a second, of ${2 * commands} commands at most each 200 ms`)
+  for (const [what, error] of Object.entries(await atFirst)) t.match(error, unavailable, `${what}: known or not, and nothing else`)
+  t.match(await then, Object.fromEntries(Object.keys(asks).map(what => [what, unavailable])), 'nothing can be known any more')
+
+  cluster.mend()
+  await until('it follows its successor', 15_000, async () => (await rolesOf(cluster))[cut]!.isSynced)
+  t.same(await askAll(t), {}, 'all of it is answered at the first try')
+  t.ok(await works(store))
 })
 
 t.after(() => {

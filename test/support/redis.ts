@@ -40,8 +40,8 @@ export interface RedisCluster extends RedisNodes {
   primaries: string[]
   /** The place of the primary that has the slot of this key now. */
   primaryOf (key: string): Promise<number>
-  /** Cuts a node of a severable cluster off from every other, which clients do not notice: they reach all of them. */
-  sever (i: number): void
+  /** Cuts a node of a severable cluster off from every other, which clients do not notice: they reach all of them. Or only from whoever calls from this address, who is refused. */
+  sever (i: number, from?: string): void
   /** A node of a severable cluster, of which nothing comes back any more and to which nothing comes; only for whoever calls from this address, where one is named. */
   swallow (i: number, from?: string): void
   mend (): void
@@ -140,7 +140,7 @@ export async function startCluster (t: Lifetime, { primaries = 3, replicas = 0, 
       }
       throw new Error('no node of the cluster runs')
     },
-    sever (i) { ways!.sever(i) },
+    sever (i, from) { ways!.sever(i, from) },
     swallow (i, from) { ways!.swallow(i, from) },
     mend () { ways!.mend() }
   }
@@ -359,10 +359,11 @@ export async function startLossyWay (t: Lifetime, url: string) {
 function waysBetween (t: Lifetime) {
   const sockets = new Set<{ near: Socket, far: Socket, from: string, to: number }>()
   const fromOf = (i: number) => `127.0.0.${11 + i}`
-  const nobody = () => false
-  let isCut: (from: string, to: number) => boolean = nobody
-  const swallowed: Array<typeof isCut> = []
-  const isSwallowed: typeof isCut = (from, to) => swallowed.some(applies => applies(from, to))
+  type Applies = (from: string, to: number) => boolean
+  const cuts: Applies[] = []
+  const isCut: Applies = (from, to) => cuts.some(applies => applies(from, to))
+  const swallowed: Applies[] = []
+  const isSwallowed: Applies = (from, to) => swallowed.some(applies => applies(from, to))
 
   const way = async (to: number, port: number) => {
     const server = createServer({ pauseOnConnect: true }, near => {
@@ -386,8 +387,8 @@ function waysBetween (t: Lifetime) {
 
   return {
     async lead (i: number, { port, busPort }: { port: number, busPort: number }) { return { port: await way(i, port), busPort: await way(i, busPort), from: fromOf(i) } },
-    sever (i: number) {
-      isCut = (from, to) => from.startsWith('127.0.0.') && from !== '127.0.0.1' && (to === i || from === fromOf(i))
+    sever (i: number, only?: string) {
+      cuts.push((from, to) => only === undefined ? from.startsWith('127.0.0.') && from !== '127.0.0.1' && (to === i || from === fromOf(i)) : to === i && from === only)
       for (const { near, from, to } of sockets) if (isCut(from, to)) near.destroy()
     },
     swallow (i: number, only?: string) {
@@ -400,8 +401,7 @@ function waysBetween (t: Lifetime) {
     },
     mend () {
       for (const { near, from, to } of sockets) if (isSwallowed(from, to)) near.destroy()
-      isCut = nobody
-      swallowed.length = 0
+      cuts.length = swallowed.length = 0
     }
   }
 }
