@@ -16,7 +16,7 @@ const version = '1'
 const ivBytes = 12
 const tagBytes = 16
 
-/** What is sealed in place of a record of the store: by keys that change each hour, and are forgotten an hour later. */
+/** What is sealed in place of a record of the store: by keys that change each hour; those of hours that are over are forgotten when another is made. */
 const hourly: ReadonlySet<SealedKind> = new Set(['code', 'token'])
 const hourSeconds = 3600
 

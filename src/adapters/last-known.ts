@@ -50,7 +50,10 @@ export function lastKnown<T> (ask: () => Promise<T>, { freshMs, oldMs = anHourMs
     isKnown: () => known !== undefined,
     /** Whether it is being asked for now. */
     underWay: () => asked !== undefined,
-    /** Takes over what somebody else was told, where nothing is known yet or it is old; whoever knows nothing and needs it waits for that. */
+    /**
+     * Takes over what somebody else was told, where nothing is known yet or it is old; whoever knows nothing and needs it waits for that. Readiness does not: a citizen at a
+     * replica that has just started waits for the noticeboard's half second at most, then for whom it asks.
+     */
     takeOver () {
       const isNew = known !== undefined && performance.now() - known.at < oldMs
       taken ??= (isNew ? Promise.resolve() : restored()).finally(() => { taken = undefined })
