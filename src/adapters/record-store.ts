@@ -189,6 +189,8 @@ function outageOf (error: unknown) {
   return cause instanceof OAuthError ? cause : new OAuthError('store_unavailable', 'no part of the store has been answering', { cause })
 }
 
+/** A store that took longer than so many milliseconds. */
+export const tooLate = (milliseconds: number) => new OAuthError('store_unavailable', `the store did not answer within ${milliseconds} ms`)
+
 /** The answer, or `store_unavailable` when it does not come in time. */
-export const within = <T>(patienceMs: number | undefined, answer: Promise<T>) =>
-  inTime(patienceMs, answer, limit => new OAuthError('store_unavailable', `the store did not answer within ${limit} ms`))
+export const within = <T>(patienceMs: number | undefined, answer: Promise<T>) => inTime(patienceMs, answer, tooLate)

@@ -47,7 +47,7 @@ export function disconnectRedis (connection: Redis | Cluster) {
  * A wait until a connection can be asked, for so many milliseconds at most. What the library is given before, it keeps for as long as that lasts, also when nobody waits for it any more, and does it
  * afterwards; of whoever gives up waiting here nothing is left, however long it lasts. One that has ended need not be waited for: it refuses at once.
  */
-export function readiness (connection: Redis | Cluster) {
+export function readiness (connection: Redis | Cluster, late: (milliseconds: number) => Error) {
   const waiting = new Set<() => void>()
   connection.on('ready', () => {
     for (const goOn of waiting) goOn()
@@ -56,7 +56,7 @@ export function readiness (connection: Redis | Cluster) {
     if (connection.status === 'ready' || connection.status === 'end') return
     const { promise, resolve } = Promise.withResolvers<void>()
     waiting.add(resolve)
-    try { await inTime(milliseconds, promise, () => new Error('not connected in time')) } finally { waiting.delete(resolve) }
+    try { await inTime(milliseconds, promise, late) } finally { waiting.delete(resolve) }
   }
 }
 

@@ -14,6 +14,7 @@ const patienceMs = 500
 /** a count, which a request waits for; nothing else is waited for */
 const tallyPatienceMs = 100
 const betweenNodesMs = 500
+const tooLong = () => new Error('too long')
 const heartbeatMs = 5000
 
 /**
@@ -23,7 +24,7 @@ const heartbeatMs = 5000
 export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNoticeboardOptions): Noticeboard {
   const impatient = { connectTimeout: 500, socketTimeout: 800, commandTimeout: patienceMs, maxRetriesPerRequest: 0, enableOfflineQueue: false }
   const redis = connectRedis(address, { redis: impatient, cluster: { enableOfflineQueue: false, maxRedirections: 2, retryDelayOnFailover: 20, retryDelayOnClusterDown: 20 } })
-  const ready = readiness(redis)
+  const ready = readiness(redis, tooLong)
   redis.on('error', onFailure)
   const listeners = new Map<string, (message: string) => void>()
   let isClosed = false
@@ -50,12 +51,12 @@ export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNot
       return false
     },
     async read (name) {
-      try { return await inTime(patienceMs, ready(patienceMs).then(() => redis.get(name)), () => new Error('too long')) ?? undefined } catch { onFailure() }
+      try { return await inTime(patienceMs, ready(patienceMs).then(() => redis.get(name)), tooLong) ?? undefined } catch { onFailure() }
       return undefined
     },
     async tally (name, more, seconds) {
       try {
-        const [sum] = await inTime(tallyPatienceMs, Promise.all([redis.incrby(name, more), redis.expire(name, seconds, 'NX')]), () => new Error('too long'))
+        const [sum] = await inTime(tallyPatienceMs, Promise.all([redis.incrby(name, more), redis.expire(name, seconds, 'NX')]), tooLong)
         return sum
       } catch { return undefined }
     },

@@ -3,7 +3,7 @@ import { Cluster } from 'ioredis'
 import { OAuthError } from '../protocol/errors.ts'
 import { withinOneDeadline } from './one-deadline.ts'
 import { primaryBreakers } from './primary-breakers.ts'
-import { recordStore, within, type Cells, type RecordStore } from './record-store.ts'
+import { recordStore, tooLate, within, type Cells, type RecordStore } from './record-store.ts'
 import type { RedisAddress } from './redis-address.ts'
 import { connectRedis, disconnectRedis, readiness } from './redis-connection.ts'
 import type { RedisTrouble } from './redis-trouble.ts'
@@ -18,7 +18,7 @@ export interface RedisStoreOptions extends RedisAddress {
 export function redisStore ({ site, onError, ...address }: RedisStoreOptions): RecordStore {
   const deadlineMs = (address.nodeTimeoutMs ?? 2000) + 4000
   const redis = connect(address, deadlineMs, onError)
-  const ready = readiness(redis)
+  const ready = readiness(redis, tooLate)
   const breakers = primaryBreakers()
 
   const ask = <T>(command: () => Promise<T>): Promise<T> => withinOneDeadline(deadlineMs, async leftMs => {

@@ -66,7 +66,7 @@ t.test('of whoever gives up waiting for a Redis that is away nothing is left, ho
   await redis.kill(0)
   const connection = connectRedis({ urls: redis.urls }, { redis: {} })
   t.teardown(() => disconnectRedis(connection))
-  const ready = readiness(connection)
+  const ready = readiness(connection, milliseconds => new Error(`not within ${milliseconds} ms`))
   const giveUp = async (count: number) => {
     const given = await Promise.allSettled(Array.from({ length: count }, () => ready(1)))
     t.ok(given.every(({ status }) => status === 'rejected'))
