@@ -9,7 +9,6 @@ import { decryptionKey, type DecryptionKey } from '../adapters/decryption-keys.t
 import { signingKey, type SigningKey } from '../adapters/jwk-signer.ts'
 import type { SealingKey } from '../adapters/keyring-sealer.ts'
 import { faultOfRedis, type RedisAddress } from '../adapters/redis-address.ts'
-import type { SigningAlgorithm } from '../protocol/algorithms.ts'
 import { secretDigest } from '../protocol/client-authentication.ts'
 import { faultsOf, isCertificate } from './faults.ts'
 import { meaningOf } from './meaning.ts'
@@ -52,8 +51,6 @@ export interface Configuration {
   /** in the chooser's order */
   identityProviders: Map<string, IdentityProvider>
   keys: Keys
-  /** what there are signing keys for, whether or not one was called back */
-  signs: ReadonlySet<SigningAlgorithm>
   /** of no address where the configuration names none */
   redis: RedisAddress
   /** every site's, ours among them, where there are several */
@@ -177,8 +174,7 @@ export function loadConfiguration (directory: string, { site, memory = emptyMemo
   const redis = sites.get(settings.site) ?? readRedis(settings.redis, 'passerelle.yaml: /redis')
   const tls = settings.listen.tls && readCertificate(settings.listen.tls, 'passerelle.yaml: /listen/tls')
 
-  const signs = new Set(keys.signing.map(({ alg }) => alg))
-  problems.push(...meaningOf(settings, clients, identityProviders, { signs, opens: new Set(keys.decryption.map(({ alg }) => alg)) }))
+  problems.push(...meaningOf(settings, clients, identityProviders, { signs: new Set(keys.signing.map(({ alg }) => alg)), opens: new Set(keys.decryption.map(({ alg }) => alg)) }))
   if (problems.length > 0) throw new ConfigurationError(problems)
   for (const file of memory.documents.keys()) if (!memory.files.has(resolve(root, file))) memory.documents.delete(file)
 
@@ -190,7 +186,6 @@ export function loadConfiguration (directory: string, { site, memory = emptyMemo
     clients: new Map(clients.map(({ value }) => [value.client_id, value])),
     identityProviders: new Map(identityProviders.map(({ value }) => value).sort((a, b) => a.order - b.order || a.id.localeCompare(b.id)).map(value => [value.id, value])),
     keys,
-    signs,
     redis,
     sites,
     ...(tls === undefined ? {} : { tls }),
