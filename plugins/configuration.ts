@@ -75,9 +75,9 @@ export default fp<{ configuration: Configuration }>(async (app, { configuration 
       if (kids.length > 0) app.log.error({ kids }, 'keys that were called back are believed again: that has ended, and their files are still here')
     }
     const kids = keptOf(recalled)
-    if (kids.length > 0 && app.now() < complainAt) return
-    complainAt = app.now() + lateSeconds
-    if (kids.length > 0) app.log.warn({ kids }, 'keys were called back, and their files are still here: take them away, or they are believed again when that ends')
+    const isTime = app.now() >= complainAt
+    if (kids.length === 0 || isTime) complainAt = app.now() + lateSeconds
+    if (kids.length > 0 && isTime) app.log.warn({ kids }, 'keys were called back, and their files are still here: take them away, or they are believed again when that ends')
   })
 
   function refuse (outcome: Reload, { problems }: ConfigurationError) {

@@ -31,12 +31,13 @@ async function end () {
   const stores = storesAt(addresses, sealer, now)
   // whatever the settings are today: what it is of may have been opened by others, and what was called back before must not end sooner for it
   const seconds = life.recall
-  const told = await tell(stores, async store => {
-    await store.recall(nameOf(recall), sealedRecall(sealer, recall, now() + seconds), seconds)
-    return [`told; within 10 seconds no replica takes what ${what} has to do with, from ${instant(recall.since)} to now`]
-  })
-  await close(stores)
-  return told.size === stores.size ? 0 : 1
+  try {
+    const told = await tell(stores, async store => {
+      await store.recall(nameOf(recall), sealedRecall(sealer, recall, now() + seconds), seconds)
+      return [`told; within 10 seconds no replica takes what ${what} has to do with, from ${instant(recall.since)} to now`]
+    })
+    return told.size === stores.size ? 0 : 1
+  } finally { await close(stores) }
 }
 
 function readArguments (): { recall: Recall, what: string, dryRun: boolean, unlisted: boolean } {
