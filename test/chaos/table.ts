@@ -22,9 +22,10 @@ const measured = new Map(summarize(reports.flatMap(({ results }) => results)).ma
 const summaries = Object.entries(faults).flatMap(([fault, { variants }]) => variants.flatMap(variant => measured.get(`${fault} ${variant}`) ?? []))
 
 const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+const heads = ['', 'what', ...Object.values(columns), 'holds']
 const table = [
-  row(['', 'what', ...Object.values(columns), 'holds']),
-  row(['', 'what', ...Object.values(columns), 'holds'].map(() => '---')),
+  row(heads),
+  row(heads.map(() => '---')),
   ...summaries.map(({ fault, variant, figures, passed }) => row([fault, words[fault]![variant]!, ...Object.keys(columns).map(name => figures[name] ?? '–'), passed ? 'yes' : '**no**']))
 ].join('\n')
 
