@@ -29,6 +29,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const answer = await app.identityProvider(idp).identify(new URL(question.redirect_uri + request.url.slice(request.url.indexOf('?'))), question)
     const facts = checkIdentification(answer, { ...login.request, sentAt, now: app.now() }, provider, app.configuration.levels.levels, app.configuration.settings.identity.required_claims)
     const identification = identified(login, provider, answer, facts)
+    if (app.isRecalled(identification)) throw new OAuthError('identity_expired', 'what this provider vouched for just now was called back')
 
     if (!app.informs(login)) return reply.issueCode(login, identification)
     await reply.keepIdentification(login, identification)

@@ -44,6 +44,18 @@ t.test('of a provider that is called back no session, code, token or identity on
   t.match(await reader.agree(reading.page), { location: /\/choose\?.*notice=identity_expired/ }, 'an identity that the citizen was reading')
 })
 
+t.test('whoever comes back from there within a minute of it is at the chooser, with or without an information page, and is let in a minute later', async t => {
+  const gateway = await testApp(t)
+  await callBack(gateway, { idp: 'taxes' })
+  for (const client of ['swift', 'agency']) {
+    const browser = gateway.browser()
+    const { page } = await browser.start(client)
+    t.match(await browser.comeBack(await browser.choose(page)), { status: 200, notice: 'identity_expired' }, client)
+  }
+  gateway.wait(61)
+  t.equal((await gateway.redeem(await gateway.browser().logIn('swift'))).status, 200)
+})
+
 t.test('what another provider vouched for lives on, and what came before and comes after', async t => {
   const gateway = await testApp(t)
   const { access_token } = await before(t, gateway)
