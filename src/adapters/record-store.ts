@@ -190,7 +190,7 @@ function outageOf (error: unknown) {
 }
 
 /** A store that took longer than so many milliseconds. */
-export const tooLate = (milliseconds: number) => new OAuthError('store_unavailable', `the store did not answer within ${milliseconds} ms`)
+export const tooLate = (milliseconds: number) => new OAuthError('store_unavailable', `the store did not answer within ${Math.round(milliseconds)} ms`)
 
 /** The answer, or `store_unavailable` when it does not come in time. */
 export const within = <T>(patienceMs: number | undefined, answer: Promise<T>) => inTime(patienceMs, answer, tooLate)

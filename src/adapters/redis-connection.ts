@@ -7,13 +7,13 @@ import { localhostLookup } from './localhost-lookup.ts'
 import { accessOf, nodeAt, type RedisAddress } from './redis-address.ts'
 import { endOf, refusalOf, RedisTrouble } from './redis-trouble.ts'
 
-interface Patience { redis: RedisOptions, single?: RedisOptions, cluster?: ClusterOptions }
+interface Patience { redis: RedisOptions, cluster?: ClusterOptions }
 type Tell = (trouble: RedisTrouble) => void
 
 /** A connection to one Redis or to a Cluster, whose slots it looks at each second; `onTrouble` hears what is wrong with it, again and again while it is. */
-export function connectRedis (address: RedisAddress, { redis, single, cluster }: Patience, onTrouble: Tell = () => {}): Redis | Cluster {
+export function connectRedis (address: RedisAddress, { redis, cluster }: Patience, onTrouble: Tell = () => {}): Redis | Cluster {
   const { urls, cluster: isCluster = urls.length > 1 } = address
-  if (!isCluster) return connectNode(address, urls[0]!, { ...redis, retryStrategy: pauseMs, ...single }, onTrouble)
+  if (!isCluster) return connectNode(address, urls[0]!, { ...redis, retryStrategy: pauseMs }, onTrouble)
   const connection = new Cluster(urls.map(nodeAt), {
     slotsRefreshInterval: 1000,
     slotsRefreshTimeout: 500,
@@ -72,7 +72,11 @@ function optionsOf (address: RedisAddress, onTrouble: Tell): RedisOptions {
     connectionName: 'passerelle',
     disableClientInfo: true,                                            // a command more for each connection, and a right that Redis 7.0 has no name for
     Connector: connectorOf(address, onTrouble) as unknown as NonNullable<RedisOptions['Connector']>,
-    reconnectOnError (error) { hear(error); return false }              // every refusal passes here, and none is a reason to connect anew
+    // every refusal passes here; none is a reason to connect anew but that of one that is a replica now: the same address leads to another primary, where there is one
+    reconnectOnError (error) {
+      hear(error)
+      return error.message.startsWith('READONLY ')
+    }
   }
 }
 

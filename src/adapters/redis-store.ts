@@ -1,5 +1,6 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import calculateSlot from 'cluster-key-slot'
-import { Cluster } from 'ioredis'
+import { Cluster, ReplyError } from 'ioredis'
 import { OAuthError } from '../protocol/errors.ts'
 import { withinOneDeadline } from './one-deadline.ts'
 import { primaryBreakers } from './primary-breakers.ts'
@@ -21,14 +22,23 @@ export function redisStore ({ site, onError, ...address }: RedisStoreOptions): R
   const ready = readiness(redis, tooLate)
   const breakers = primaryBreakers()
 
+  /** Asks until there is an answer or the time is over. The library is not left to ask again: it would go on when nobody waits any more, and claim what somebody was told to come again with. */
   const ask = <T>(command: () => Promise<T>): Promise<T> => withinOneDeadline(deadlineMs, async leftMs => {
     const until = performance.now() + leftMs
+    const left = () => until - performance.now()
     try {
-      await ready(leftMs)
-      return await within(until - performance.now(), command())
+      while (left() > 0) {
+        await ready(left())
+        try { return await within(left(), command()) } catch (error) {
+          if (redis.status === 'end' || !passes(error)) throw error
+        }
+        if (redis instanceof Cluster) redis.refreshSlotsCache()
+        await pause(Math.min(againMs, left()))
+      }
     } catch (cause) {
-      throw cause instanceof OAuthError ? cause : new OAuthError('store_unavailable', 'the store could not answer', { cause })
+      if (!(cause instanceof OAuthError)) throw new OAuthError('store_unavailable', 'the store could not answer', { cause })
     }
+    throw tooLate(leftMs)
   })
 
   const cells: Cells = {
@@ -53,9 +63,14 @@ export function redisStore ({ site, onError, ...address }: RedisStoreOptions): R
   return recordStore(cells, { site })
 }
 
+/** a pause before who was not answered asks again */
+const againMs = 200
+
+/** Whether it may be otherwise in a moment: a connection that broke, a Cluster that elects, a primary that has become a replica. */
+const passes = (error: unknown) => !(error instanceof OAuthError) && (!(error instanceof ReplyError) || /^(CLUSTERDOWN|READONLY) /.test(String((error as Error).message)))
+
 /** Measured settings: no failed write through a primary that is killed or frozen at node timeouts up to 2 s. */
 const connect = (address: RedisAddress, deadlineMs: number, onError: RedisStoreOptions['onError']) => connectRedis(address, {
-  redis: { connectTimeout: 500, socketTimeout: 800, commandTimeout: deadlineMs, maxRetriesPerRequest: 1 },
-  single: { maxRetriesPerRequest: null },
-  cluster: { retryDelayOnFailover: 200, retryDelayOnClusterDown: 200, maxRedirections: 64 }
+  redis: { connectTimeout: 500, socketTimeout: 800, commandTimeout: deadlineMs, maxRetriesPerRequest: 0 },
+  cluster: { retryDelayOnFailover: 0, retryDelayOnClusterDown: 0, maxRedirections: 4 }
 }, onError)

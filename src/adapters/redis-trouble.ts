@@ -36,6 +36,7 @@ const refusals = new Map(Object.entries({
   NOPERM: 'our user has no right to do this: docs/redis.md says which rights it needs',
   OOM: 'its memory is full, and it may not forget anything',
   MISCONF: 'it cannot write to its disk, and refuses writes because of that',
+  READONLY: 'it is a replica: the address has to lead to the primary',
   NOREPLICAS: 'too few replicas follow it (min-replicas-to-write)'
 }))
 

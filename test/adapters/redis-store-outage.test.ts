@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import type { Store } from '../../src/ports.ts'
 import { digestOf } from '../../src/adapters/handles.ts'
 import { redisStore } from '../../src/adapters/redis-store.ts'
-import { startCluster, startRedis, until } from '../support/redis.ts'
+import { startCluster, startLossyWay, startRedis, until } from '../support/redis.ts'
 import { claimOf, grantOf, identificationOf, sessionOf } from '../support/store-contract.ts'
 
 t.setTimeout(90_000)
@@ -96,6 +96,40 @@ t.test('what nobody waited for any more is not done when Redis is back', { buffe
   redis.thaw(0)
   t.ok(await store.once('name', 60), 'nobody has said it')
   t.match(await store.claim(code, claimOf(grantOf())), { access_token: String }, 'who was told to come again with the code may')
+})
+
+t.test('nor when a primary of a Cluster is back that was away for longer than anybody waited', { buffered: true }, async t => {
+  const cluster = await startCluster(t)
+  const store = redisStore({ urls: cluster.urls, site: 'p1', nodeTimeoutMs: -2500 })
+  t.teardown(() => store.close())
+  const code = await store.put('code', grantOf(), 60)
+  const home = await cluster.primaryOf(`used:{${digestOf(code)}}`)
+  await cluster.kill(home)
+  await t.rejects(store.claim(code, claimOf(grantOf())), unavailable)
+  await cluster.rejoin(home)
+  await until('that part can be asked', 15_000, () => store.usedBy(code).then(() => true, () => false))
+  await pause(2000)                                                      // whoever still asked would do so several times a second
+  t.equal(await store.usedBy(code), undefined, 'nobody has redeemed it')
+})
+
+t.test('a primary that has become a replica is left for the one that its address leads to now, and nobody is failed by it', { buffered: true }, async t => {
+  const [one, other] = [await startRedis(t), await startRedis(t)]
+  const portOf = ({ urls }: { urls: string[] }) => new URL(urls[0]!).port
+  const way = await startLossyWay(t, one.urls[0]!)
+  const heard: Error[] = []
+  const store = redisStore({ urls: [way.url], site: 'p1', onError: error => heard.push(error) })
+  t.teardown(() => store.close())
+  const grant = grantOf()
+  const code = await store.put('code', grant, 60)
+  await other.command(0, 'REPLICAOF', '127.0.0.1', portOf(one))
+  await until('it follows', 10_000, async () => /master_link_status:up/.test(String(await other.command(0, 'INFO', 'replication'))))
+  await one.command(0, 'REPLICAOF', '127.0.0.1', portOf(other))
+  const asked = Promise.all([store.put('session', sessionOf(), 30), store.claim(code, claimOf(grant)), store.once('name', 30)])
+  await until('the log is told', 5000, () => heard.length > 0)
+  way.leadTo(other.urls[0]!)
+  await other.command(0, 'REPLICAOF', 'NO', 'ONE')
+  t.match(await asked, [String, { access_token: String }, true])
+  t.match(heard[0], { code: 'READONLY' })
 })
 
 t.test('a freeze shorter than our patience fails nothing', { buffered: true }, async t => {

@@ -308,7 +308,7 @@ export async function until (what: string, milliseconds: number, isTrue: () => P
 
 /** A way to one Redis that can carry a command there and lose the answer (the connection is cut before the answer passes), that can be cut, or swallow what comes. */
 export async function startLossyWay (t: Lifetime, url: string) {
-  const { hostname, port } = new URL(url)
+  let { hostname, port } = new URL(url)
   const sockets = new Set<Socket>()
   let losing: RegExp | undefined
   let lost = 0
@@ -351,6 +351,8 @@ export async function startLossyWay (t: Lifetime, url: string) {
       if (isSwallowing) for (const socket of sockets) socket.destroy()
       isCut = isSwallowing = false
     },
+    /** Leads whoever connects from now on elsewhere. */
+    leadTo (url: string) { ({ hostname, port } = new URL(url)) },
     get lost () { return lost }
   }
 }
