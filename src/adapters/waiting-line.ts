@@ -27,6 +27,11 @@ const leastOfPublished = 2
 const patience: Record<Rank, number> = { nowhere: 0.5, published: 50, beginning: 0.5, under_way: 50, ending: 50 }
 /** but no longer than this, in milliseconds: balancers have a patience of their own */
 const longestMs = 10_000
+/** Those who begin all at once, when nobody has been sent away for a while, all wait until so many times the delay since the first of them came: a machine that is idle otherwise has a place for them. */
+const surge = 6
+const calmMs = 2000
+/** Of a turn no more than this is looked at, in milliseconds: who was in line while the whole process stood still has not waited for others. */
+const longestTurnMs = 50
 /** as many who begin can be let in in a millisecond, where nobody has waited for a while */
 const firstPace = 1
 /** milliseconds over which that is averaged */
@@ -42,11 +47,17 @@ const bestFirst = ranks.toReversed()
  */
 export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () => performance.now(), nextTurn: (turn: () => void) => unknown = setImmediate, soon: (turn: () => void) => unknown = setTimeout) {
   const lines = Object.fromEntries(ranks.map(rank => [rank, [] as Waiting[]])) as Record<Rank, Waiting[]>
+  const surgeMs = Math.min(longestMs, surge * delayMs)
   let pace = firstPace
   let letIn = 0
   let waiting = 0
   let isTurning = false
-  let turnedAt = -Infinity
+  /** when the last turn was, and what the time is then in the line, where none of it passes while the process stands still */
+  let turnedAt = now()
+  let time = 0
+  /** when the last of those who begin was sent away, and until when they all wait */
+  let awayAt = -Infinity
+  let surgeEnd = -Infinity
 
   /** Lets in whoever comes while there is room and nobody waits who goes first; has everybody else wait, if it is worth while. */
   function join (rank: Rank, enter: Enter) {
@@ -55,19 +66,28 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
       turnBy(nextTurn)
       return welcome(rank, enter)
     }
-    const at = now()
-    if (waiting === 0) {
-      learn(firstPace, at - turnedAt)
-      turnedAt = at
-    }
+    if (waiting === 0) learn(firstPace, pass(Infinity))
+    const at = time + Math.min(now() - turnedAt, longestTurnMs)
     const own = lines[rank]
-    if (own.length >= mostWaiting(rank)) {
-      enter(false)
-      return
-    }
+    if (rank === 'beginning' && own.length === 0) surgeEnd = at - awayAt > calmMs ? at + surgeMs : -Infinity
+    if (own.length >= mostWaiting(rank, at)) return sendAway(rank, at, enter)
     waiting++
     own.push({ since: at, enter })
     turnBy(nextTurn)
+  }
+
+  /** Goes on with the time by what has passed since the last turn, or as much of it as is looked at. */
+  function pass (mostMs: number) {
+    const at = now()
+    const passed = Math.min(at - turnedAt, mostMs)
+    turnedAt = at
+    time += passed
+    return passed
+  }
+
+  function sendAway (rank: Rank, at: number, enter: Enter) {
+    if (rank === 'beginning') awayAt = at
+    enter(false)
   }
 
   function roomFor (rank: Rank) {
@@ -80,13 +100,14 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
   function welcome (rank: Rank, enter: Enter) { if (enter(true) && rank === 'beginning') budget.begin() }
 
   /** Of those who begin as many as will be let in soon. Those who ask for nothing wait all the same: whoever sends them has so many fewer to send. */
-  function mostWaiting (rank: Rank) {
+  function mostWaiting (rank: Rank, at: number) {
     if (rank !== 'beginning') return most
-    const withinMs = patienceMs(rank)
+    const withinMs = Math.max(patienceMs(rank), surgeEnd - at)
     return 1 + Math.min(most, Math.floor(Math.min(pace * withinMs, budget.left() + budget.pace * withinMs)))
   }
 
   const patienceMs = (rank: Rank) => Math.min(longestMs, delayMs * patience[rank])
+  const isInTime = (rank: Rank, since: number, at: number) => at - since < patienceMs(rank) || (rank === 'beginning' && at < surgeEnd)
 
   /** Takes into account what the pace was for so many milliseconds. */
   function learn (was: number, milliseconds: number) { pace += (was - pace) * (1 - Math.exp(-milliseconds / memoryMs)) }
@@ -101,20 +122,19 @@ export function waitingLine ({ delayMs, most, budget }: LineOptions, now = () =>
     isTurning = false
     letIn = 0
     if (waiting === 0) return
-    const at = now()
-    const passed = Math.max(shortest, at - turnedAt)
-    turnedAt = at
+    const passed = pass(longestTurnMs)
+    const at = time
     const answers = bestFirst.flatMap(rank => {
       const line = lines[rank]
       const room = roomFor(rank)
-      if (rank === 'beginning') learn(room / passed, passed)
+      if (rank === 'beginning') learn(room / Math.max(shortest, passed), passed)
       const first = line.splice(0, rank === 'nowhere' ? Math.min(room, mostOfNowhere) : room)
       letIn += first.length
-      const inTime = line.findIndex(({ since }) => at - since < patienceMs(rank))
+      const inTime = line.findIndex(({ since }) => isInTime(rank, since, at))
       const late = inTime < 0 ? line.length : inTime
       const away = line.splice(0, rank === 'nowhere' ? Math.min(late, mostOfNowhereAway) : late)
-      away.push(...line.splice(mostWaiting(rank)))
-      return [...first.map(({ enter }) => () => welcome(rank, enter)), ...away.map(({ enter }) => () => { enter(false) })]
+      away.push(...line.splice(mostWaiting(rank, at)))
+      return [...first.map(({ enter }) => () => welcome(rank, enter)), ...away.map(({ enter }) => () => sendAway(rank, at, enter))]
     })
     waiting -= answers.length
     turnBy(letIn < mostAtATurn ? soon : nextTurn)                        // with room left nobody waits for a turn, but for time

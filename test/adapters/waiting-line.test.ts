@@ -14,25 +14,36 @@ function lineOf ({ delayMs = 40, most = 1000, budget = unlimited } = {}) {
   const seen = { in: [] as Rank[], away: [] as Rank[] }
   const scheduled = { turns: 0, timers: 0 }
   const line = waitingLine({ delayMs, most, budget }, () => at, run => { scheduled.turns++; next.push(run) }, run => { scheduled.timers++; next.push(run) })
+  const come = (rank: Rank, count = 1) => { for (let n = 0; n < count; n++) line.join(rank, isLetIn => seen[isLetIn ? 'in' : 'away'].push(rank) > 0) }
+  const turns = (count: number, milliseconds: number) => {
+    for (let n = 0; n < count; n++) {
+      at += milliseconds
+      for (const run of next.splice(0)) run()
+    }
+  }
+  /** What has become of whom since that was asked last. */
+  const whatHasBecome = () => {
+    const { in: letIn, away } = seen
+    Object.assign(seen, { in: [], away: [] })
+    return { in: letIn, away }
+  }
   return {
     line,
     scheduled,
     /** So many come. */
-    come (rank: Rank, count = 1) { for (let n = 0; n < count; n++) line.join(rank, isLetIn => seen[isLetIn ? 'in' : 'away'].push(rank) > 0) },
+    come,
     /** So long into a turn. */
     within (milliseconds: number) { at += milliseconds },
     /** One turn of the loop after another, each so long. */
-    turns (count: number, milliseconds: number) {
-      for (let n = 0; n < count; n++) {
-        at += milliseconds
-        for (const run of next.splice(0)) run()
-      }
-    },
-    /** What has become of whom since that was asked last. */
-    seen () {
-      const { in: letIn, away } = seen
-      Object.assign(seen, { in: [], away: [] })
-      return { in: letIn, away }
+    turns,
+    seen: whatHasBecome,
+    /** Some are sent away, and nobody waits any more. */
+    crowd () {
+      come('beginning', 2 * most)
+      while (line.waiting > 0) turns(1, 3)
+      turns(1, 3)
+      at += 300
+      whatHasBecome()
     }
   }
 }
@@ -102,7 +113,8 @@ t.test('while more wait than a turn lets in the next one comes at once, and none
 })
 
 t.test('whoever would not be let in soon is told at once, and so are those who wait when it turns out that they will not', async t => {
-  const { come, turns, seen } = lineOf()
+  const { come, turns, seen, crowd } = lineOf()
+  crowd()
   come('beginning', 100)
   t.same(seen(), { in: times('beginning', atATurn), away: times('beginning', 100 - atATurn - 21) }, 'as many wait as are let in in 20 ms')
   come('ending', atATurn)
@@ -113,7 +125,8 @@ t.test('whoever would not be let in soon is told at once, and so are those who w
 })
 
 t.test('how soon that is goes by how long turns take, whenever in a turn they come', async t => {
-  const { come, turns, within, seen } = lineOf()
+  const { come, turns, within, seen, crowd } = lineOf()
+  crowd()
   come('beginning', 40)
   for (let n = 0; n < 10; n++) {
     seen()
@@ -126,7 +139,8 @@ t.test('how soon that is goes by how long turns take, whenever in a turn they co
 
 t.test('nobody new waits for longer than a citizen would not notice, those who are on the way as long as it takes, within limits', async t => {
   for (const [rank, afterMs] of [['nowhere', 20], ['beginning', 20], ['under_way', 2000], ['ending', 2000]] as const) {
-    const { come, turns, seen } = lineOf()
+    const { come, turns, seen, crowd } = lineOf()
+    crowd()
     come('ending', 900)
     come(rank)
     let turned = 0
@@ -152,7 +166,8 @@ t.test('of those who ask for nothing few are let in or told so at a turn, howeve
 })
 
 t.test('no more than so many of one rank wait', async t => {
-  const { line, come, seen } = lineOf({ most: 10 })
+  const { line, come, seen, crowd } = lineOf({ most: 10 })
+  crowd()
   come('ending', atATurn)
   for (const [rank, most] of [['nowhere', 10], ['beginning', 11], ['under_way', 10], ['ending', 10]] as const) {
     seen()
@@ -166,22 +181,22 @@ t.test('with nobody else there, no more begin than the budget allows; it is told
   let left = 3
   const budget = { ...unlimited, left: () => left, begin () { left-- }, pace: 0.1 }
   const { come, turns, seen, scheduled } = lineOf({ budget })
-  come('beginning', 10)
-  t.same(seen(), { in: times('beginning', 3), away: times('beginning', 4) }, 'three and one more will be let in in 20 ms')
+  come('beginning', 40)
+  t.same(seen(), { in: times('beginning', 3), away: times('beginning', 12) }, 'three and 24 more will be let in in 240 ms')
   t.equal(left, 0)
   come('ending', 2)
   t.same(seen(), { in: times('ending', 2), away: [] }, 'who is on the way goes on, and waits for nobody')
   turns(1, 1)
   left = 2
   turns(1, 1)
-  t.same(seen(), { in: times('beginning', 2), away: [] })
+  t.same(seen().in, times('beginning', 2))
   t.equal(left, 0)
   const { turns: spent } = scheduled
   turns(10, 1)
   t.equal(scheduled.turns, spent, 'whoever waits for time does not keep the loop busy')
   left = 1
   turns(1, 1)
-  t.same(seen(), { in: ['beginning'], away: [] })
+  t.same(seen().in, ['beginning'])
 })
 
 t.test('who has gone while he waited begins no login', async t => {
@@ -192,17 +207,59 @@ t.test('who has gone while he waited begins no login', async t => {
   t.equal(begun, (atATurn + 4) / 2)
 })
 
-t.test('however late the loop may be, nobody waits for longer than balancers do', async t => {
-  const { come, turns, seen } = lineOf({ delayMs: 10_000 })
-  come('ending', 1000)
-  turns(1, 9999)
+t.test('however much waits, nobody waits for longer than balancers do', async t => {
+  const { come, turns, seen } = lineOf({ delayMs: 10_000, most: 5000 })
+  come('ending', 5000)
+  turns(199, 50)
   t.same(seen().away, [])
-  turns(1, 1)
-  t.equal(seen().away.length, 1000 - 3 * atATurn)
+  turns(1, 50)
+  t.equal(seen().away.length, 5000 - 201 * atATurn)
+})
+
+t.test('of a pause of the whole process nobody is sent away: it is no load, whoever waited before it, and whoever comes after it', async t => {
+  for (const rank of ['beginning', 'under_way', 'ending'] as const) {
+    const { come, turns, seen } = lineOf()
+    come(rank, 20)
+    turns(1, 5000)
+    come(rank, 20)
+    turns(10, 5)
+    t.same(seen(), { in: times(rank, 40), away: [] })
+  }
+})
+
+t.test('those who begin all at once, where nobody was sent away for a while, are let in one after another; what lasts is no such thing', async t => {
+  const { come, turns, within, seen } = lineOf()
+  come('beginning', 100)
+  turns(20, 5)
+  t.same(seen(), { in: times('beginning', 100), away: [] })
+  for (let n = 0; n < 24; n++) {
+    come('beginning', 12)
+    turns(1, 10)
+  }
+  const { in: letIn, away } = seen()
+  t.equal(letIn.length, 25 * atATurn, 'nobody who waited did so in vain')
+  t.ok(away.length > 100, `${away.length} were told at once`)
+  for (let n = 0; n < 100; n++) {
+    come('beginning', 12)
+    turns(1, 10)
+  }
+  seen()
+  come('beginning', 100)
+  t.ok(seen().away.length > 80, 'while it lasts few wait')
+  turns(20, 5)
+  within(1900)
+  come('beginning', 100)
+  t.ok(seen().away.length > 50, 'and for a while after it')
+  turns(20, 5)
+  within(2100)
+  come('beginning', 100)
+  turns(20, 5)
+  t.same(seen().away, [])
 })
 
 t.test('the time that is waited goes by the delay that is allowed', async t => {
-  const { come, turns, seen } = lineOf({ delayMs: 1000 })
+  const { come, turns, seen, crowd } = lineOf({ delayMs: 1000 })
+  crowd()
   come('beginning', 370)
   turns(62, 8)
   t.same(seen(), { in: times('beginning', 370), away: [] })
