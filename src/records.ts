@@ -91,6 +91,8 @@ export const life = {
   finished: 30 * 60,
   logout: 15 * 60,
   posted: 15 * 60,
+  /** a code, at most */
+  code: 60,
   /** what an identity provider published, while no other can be had */
   knowledge: 24 * 3600,
   /** a hint among replicas, whose clocks may differ */

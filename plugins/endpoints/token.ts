@@ -48,13 +48,13 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     ])
     if (ended) throw new OAuthError('code_invalid', 'code: its session has ended')
 
-    const { code_seconds, id_token_seconds, id_token_signed_response_alg } = client
+    const { id_token_seconds, id_token_signed_response_alg } = client
     const access_token_seconds = grant.degraded ? Math.min(client.access_token_seconds, life.sealedHandle) : client.access_token_seconds
     const claim = await app.store.claim(code, {
       client_id: client.client_id,
       token: { ...grant, exp: app.now() + access_token_seconds, ...(proof === undefined ? {} : { jkt: proof.jkt }) },
       tokenSeconds: access_token_seconds,
-      usedSeconds: Math.max(code_seconds, access_token_seconds)         // a claim is remembered as long as the code or its token lives
+      usedSeconds: Math.max(life.code, access_token_seconds)            // as long as the code or its token lives, however short a reload makes them now
     })
     if ('used' in claim) throw await spent(client, claim.used)
 

@@ -205,6 +205,16 @@ t.test('a code lives as long as its client is told', async t => {
   }
 })
 
+t.test('a code that lives on is good once, however short its client\'s codes and tokens were made meanwhile', async t => {
+  const gateway = await testApp(t, { clients: { agency: { code_seconds: 60 } } })
+  const arrival = await gateway.browser().logIn('agency')
+  Object.assign(gateway.app.configuration.clients.get('agency')!, { code_seconds: 1, access_token_seconds: 1 })
+  t.equal((await gateway.redeem(arrival)).status, 200)
+  gateway.wait(50)
+  t.match(await gateway.redeem(arrival), { status: 400, body: { error: 'invalid_grant' } })
+  t.equal(gateway.events('code_replayed').length, 1)
+})
+
 t.test('of fifty redemptions at once exactly one gets tokens', async t => {
   const gateway = await testApp(t)
   const arrival = await gateway.browser().logIn('agency')
