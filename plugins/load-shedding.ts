@@ -12,8 +12,9 @@ declare module 'fastify' {
     ofLogin?: 'anyone' | 'its_browser'
   }
   interface FastifyRequest {
-    /** whether it is counted as in flight: from when all of it is here until its answer is made */
+    /** whether it is counted as in flight: from when all of it is here until its answer is made; or parked, since it waits for the store */
     inFlight: boolean
+    parked: boolean
   }
 }
 
@@ -26,7 +27,7 @@ export default fp(async app => {
   const gauge = loadGauge({ delayMs: load.delay_ms, inFlight: load.requests_in_flight })
   const budget = loginBudget()
   const line = waitingLine({ delayMs: load.delay_ms, most: load.requests_in_flight, budget })
-  const figures = app.watchLoad({ loginsPerSecond: () => budget.pace * 1000, waiting: () => line.waiting, inFlight: () => gauge.inFlight, delaySeconds: () => gauge.delaySeconds, pressure: () => gauge.pressure })
+  const figures = app.watchLoad({ loginsPerSecond: () => budget.pace * 1000, waiting: () => line.waiting, inFlight: () => gauge.inFlight, parked: () => gauge.parked, delaySeconds: () => gauge.delaySeconds, pressure: () => gauge.pressure })
 
   function rankOf (request: FastifyRequest, { rank = 'nowhere', ofLogin }: FastifyContextConfig): Rank {
     if (ofLogin === 'its_browser' && !request.bringsLogin()) return 'nowhere'
@@ -62,10 +63,17 @@ export default fp(async app => {
     request.inFlight = true
     gauge.came()
   })
-  app.addHook('onSend', async request => {
-    if (!request.inFlight) return
+  // nor does a store that is away: whoever waits for it would else take the places of those who can do without it
+  app.decorateRequest('parked', false)
+  app.whenStoreIsSlow(request => {
+    if (!request.inFlight || !gauge.park()) return
     request.inFlight = false
-    gauge.went()
+    request.parked = true
+  })
+  app.addHook('onSend', async request => {
+    if (request.inFlight) gauge.went()
+    if (request.parked) gauge.unpark()
+    request.inFlight = request.parked = false
   })
 
   /** One line when it begins, one when nobody has been sent away for a while. */
@@ -89,4 +97,4 @@ export default fp(async app => {
     gauge.stop()
     clearInterval(watching)
   })
-}, { name: 'load-shedding', dependencies: ['metrics', 'errors', 'browser', 'authorization-response', 'turn-away'] })
+}, { name: 'load-shedding', dependencies: ['metrics', 'errors', 'store', 'browser', 'authorization-response', 'turn-away'] })

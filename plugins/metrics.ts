@@ -36,7 +36,7 @@ declare module 'fastify' {
     /** one more hint that a provider is down: given to other replicas, or taken from one */
     countHint (idp: string, way: 'given' | 'taken' | 'ignored'): void
     /** What load shedding sees is asked of these; each request that it sends away is counted. */
-    watchLoad (seen: { loginsPerSecond: () => number, waiting: () => number, inFlight: () => number, delaySeconds: () => number, pressure: () => number }): { shed (rank: Rank): void }
+    watchLoad (seen: { loginsPerSecond: () => number, waiting: () => number, inFlight: () => number, parked: () => number, delaySeconds: () => number, pressure: () => number }): { shed (rank: Rank): void }
     /** What is limited is counted by these. */
     watchRates (): { limited (what: 'address' | 'credentials'): void, storeFailed (): void, uncounted (): void }
     /** one more time that what replicas can do without was not to be had */
@@ -203,10 +203,11 @@ export default fp(async app => {
     return { limited: what => limited.inc({ what }), storeFailed: () => storeFailures.inc(), uncounted: () => uncounted.inc() }
   })
 
-  app.decorate('watchLoad', ({ loginsPerSecond, waiting, inFlight, delaySeconds, pressure }) => {
+  app.decorate('watchLoad', ({ loginsPerSecond, waiting, inFlight, parked, delaySeconds, pressure }) => {
     const shed = counterOf('passerelle_requests_shed_total', 'Requests sent away for some seconds since there was too much to do, by how far their login had come', ['class'])
     for (const rank of ranks) shed.inc({ class: rank }, 0)
     const flying = gaugeOf('passerelle_requests_in_flight', 'Requests that are being answered', [], () => flying.set(inFlight()))
+    const standing = gaugeOf('passerelle_requests_parked', 'Requests that have waited for the store for a quarter of a second and more: they are not in flight, and take nobody\'s place', [], () => standing.set(parked()))
     const bearable = gaugeOf('passerelle_login_budget', 'Logins that are let begin in a second when more would: by what they have cost, as many as can come to their end', [], () => bearable.set(loginsPerSecond()))
     const lining = gaugeOf('passerelle_requests_waiting', 'Requests that wait in line since more came at once than are let in at a turn of the event loop', [], () => lining.set(waiting()))
     const delay = gaugeOf('passerelle_load_delay_seconds', 'How late the event loop runs its timers, averaged over a second: what load shedding goes by', [], () => delay.set(delaySeconds()))

@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { siteOf } from '../src/adapters/handles.ts'
 import { memoryStore } from '../src/adapters/memory-store.ts'
@@ -24,6 +25,8 @@ declare module 'fastify' {
     knowsRecalls (): boolean
     /** whether something that a browser carries was called back */
     isRecalled (record: Recallable): boolean
+    /** Has this told of each request that the store keeps waiting for longer than a store takes that is well. */
+    whenStoreIsSlow (tell: (request: FastifyRequest) => void): void
   }
 }
 
@@ -70,7 +73,9 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.co
   app.decorate('knowsRecalls', recalls.wereRead)
   app.decorate('isRecalled', recalls.isRecalled)
   app.addHook('onListen', async () => { recalls.look() })
-  app.addHook('preHandler', (request, reply, done) => asOneWait(done))
+  const slowListeners: Array<(request: FastifyRequest) => void> = []
+  app.decorate('whenStoreIsSlow', tell => { slowListeners.push(tell) })
+  app.addHook('preHandler', (request, reply, done) => asOneWait(done, () => { for (const tell of slowListeners) tell(request) }))
   const complained = new Map<string, number>()
   function complain (site: string, { code, address, message: reason }: RedisTrouble) {
     const what = `${site} ${code} ${address}`

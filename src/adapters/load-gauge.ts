@@ -26,6 +26,8 @@ const restShare = 1 / 10
 /** Who is sent away first. Metadata and keys cost little, and without them a client cannot take the login that has just been made for it. */
 const places: Record<Rank, number> = { nowhere: 0, beginning: 0, under_way: 1, ending: 2, published: 2 }
 const mostPressure = 3
+/** As many times as many as may be in flight may be parked: each takes some memory all the same. */
+const mostParked = 4
 
 /**
  * How loaded this process is, by how late its event loop runs a timer and by the requests in flight.
@@ -38,6 +40,7 @@ export function loadGauge ({ delayMs, inFlight: most }: LoadLimits, now = () => 
   let delay = 0
   let pressure = 0
   let inFlight = 0
+  let parked = 0
   let idleBefore = 0
   let timer: NodeJS.Timeout | undefined
 
@@ -64,7 +67,16 @@ export function loadGauge ({ delayMs, inFlight: most }: LoadLimits, now = () => 
     },
     came () { inFlight++ },
     went () { inFlight-- },
+    /** Who is in flight does nothing but wait, and gives the place to others; whether there was room for that. */
+    park () {
+      if (parked >= most * mostParked) return false
+      inFlight--
+      parked++
+      return true
+    },
+    unpark () { parked-- },
     get inFlight () { return inFlight },
+    get parked () { return parked },
     get delaySeconds () { return delay / 1000 },
     get pressure () { return pressure },
     start () {

@@ -85,3 +85,18 @@ t.test('one request takes nothing from another, nor from what belongs to none', 
   })
   t.equal(given.at(-1), 2000, 'what a request leaves behind it is a wait of its own')
 })
+
+t.test('who wants to know is told while it waits, once a wait that is slow', async t => {
+  const { ask } = store()
+  let told = 0
+  await asOneWait(async () => {
+    await ask(0)
+    t.equal(told, 0)
+    const slowly = Promise.all([ask(slow), ask(slow)])
+    await pause(slowMs + 50)
+    t.equal(told, 1)
+    await slowly
+    await ask(slow)
+  }, () => { told++ })
+  t.equal(told, 2)
+})

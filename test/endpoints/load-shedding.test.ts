@@ -3,6 +3,8 @@ import type { AddressInfo } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { memoryStore } from '../../src/adapters/memory-store.ts'
+import { slowMs, withinOneDeadline } from '../../src/adapters/one-deadline.ts'
 import { messages } from '../../src/pages/messages.ts'
 import { until } from '../support/redis.ts'
 import { base, requestOf, testApp, type Browser, type Page, type TestApp, type Way } from '../support/test-app.ts'
@@ -109,6 +111,35 @@ t.test('with too many in flight new logins go first, then those under way, then 
   t.equal(await shed(gateway, 'published'), 3)
   t.equal(await gateway.metric('passerelle_failures_total', { failure: 'overloaded' }), 16)
   t.equal(gateway.log.filter(line => /"msg":"too much to do/.test(line)).length, 1, 'one line of the log, not one for each')
+})
+
+t.test('whoever waits for the store gives the place to those who can do without it; of many more some keep theirs', async t => {
+  const most = 10
+  const kept = memoryStore({ site: 'a', now: () => 1_800_000_000 })
+  const { promise: back, resolve: comeBack } = Promise.withResolvers<void>()
+  let isGone = false
+  const get = async (...asked: [kind: never, handle: string]) => isGone ? withinOneDeadline(60_000, async () => { await back; return kept.get(...asked) }) : kept.get(...asked)
+  const gateway = await testApp(t, { store: { ...kept, get }, settings: { load: { requests_in_flight: most } } })
+  await gateway.app.listen({ host: '127.0.0.1', port: 0 })
+  const { body: { access_token } } = await gateway.redeem(await gateway.browser().logIn('agency'))
+  const parked = () => gateway.metric('passerelle_requests_parked')
+  isGone = true
+  const answers = []
+  for (let batch = 1; batch <= 4; batch++) {
+    answers.push(...Array.from({ length: most }, () => gateway.userinfo(access_token)))
+    await until('they are parked', 5000, async () => await parked() === batch * most)
+    t.equal(await inFlight(gateway), 0)
+    t.equal((await gateway.browser().get(authorize())).status, 200)
+  }
+  answers.push(...Array.from({ length: most }, () => gateway.userinfo(access_token)))
+  await until('they are in flight', 5000, async () => await inFlight(gateway) === most)
+  await pause(2 * slowMs)
+  t.match(await gateway.browser().get(authorize()), isAway)
+  t.equal(await parked(), 4 * most)
+  comeBack()
+  for (const { status } of await Promise.all(answers)) t.equal(status, 200)
+  t.same([await inFlight(gateway), await parked()], [0, 0])
+  t.equal((await gateway.browser().get(authorize())).status, 200)
 })
 
 t.test('who is sent away comes back by itself to the same address, in the citizen\'s language; what was posted is never sent again', async t => {
