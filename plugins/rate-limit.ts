@@ -17,12 +17,15 @@ declare module 'fastify' {
 /** Seconds for which the address from which a service has proved itself is one of its backends, and as many such addresses. */
 const backendSeconds = 60
 const mostBackends = 10_000
-/** Requests a second that a login under way may make from an address that is over its limit: its cookie is no pass for a flood. */
+/** Requests a second that a login under way may make from an address that is over its limit, for its cookie is no pass for a flood; and by which services may prove themselves from there. */
 const mostOfOneLogin = 20
+const mostProofs = 20
+/** All logins of an address that is over its limit may make so many times that: cookies can be collected. */
+const mostPassing = 10
 
 /**
  * Who comes too often, by address: citizens behind one address are many, so limits are generous, and who has a login under way passes. So does, where services call, the address from which one has just proved
- * itself: right credentials are never too many. No client is ever refused since others spoke in its
+ * itself, and by a few requests any other may: right credentials are never too many. No client is ever refused since others spoke in its
  * name: wrong credentials count by address and client, and only further wrong ones are refused for it.
  */
 export default fp(async app => {
@@ -55,6 +58,8 @@ export default fp(async app => {
   }
   const isTooMuchOfAddress = limitOf(address_per_second, 1000, request => `address ${address(request)}`)
   const isTooMuchOfLogin = limitOf(mostOfOneLogin, 1000, request => `login ${request.passingLogin}`)
+  const isTooMuchOfPassing = limitOf(mostPassing * address_per_second, 1000, request => `passing ${address(request)}`)
+  const isTooMuchOfProofs = limitOf(mostProofs, 1000, request => `proofs ${address(request)}`)
   const isTooMuchOfClient = limitOf(wrong_credentials_per_minute, 60_000, request => `client ${request.claimedClient} ${address(request)}`)
 
   const backends = new Map<string, number>()
@@ -64,13 +69,14 @@ export default fp(async app => {
     backends.set(address(request), app.now() + backendSeconds)
     if (backends.size > mostBackends) backends.delete(backends.keys().next().value!)
   })
-  const isBackend = (request: FastifyRequest) => request.routeOptions.config.audience === 'client' && (backends.get(address(request)) ?? 0) > app.now()
+  const isBackend = async (request: FastifyRequest) => request.routeOptions.config.audience === 'client' &&
+    ((backends.get(address(request)) ?? 0) > app.now() || (request.method === 'POST' && !await isTooMuchOfProofs(request)))
 
   app.decorateRequest('passingLogin', '')
   app.addHook('onRequest', async (request, reply) => {
-    if (!await isTooMuchOfAddress(request) || isBackend(request)) return
+    if (!await isTooMuchOfAddress(request) || await isBackend(request)) return
     request.passingLogin = request.liveLogin()
-    if (request.passingLogin !== '' && !await isTooMuchOfLogin(request)) return
+    if (request.passingLogin !== '' && !await isTooMuchOfLogin(request) && !await isTooMuchOfPassing(request)) return
     figures.limited('address')
     // one event for each address and second, not one for each request
     if (await told(address(request), { limit: Infinity, seconds: 1 }) === 1) request.event('rate_limited', { client_id: 'unknown', outcome: 'refused' })

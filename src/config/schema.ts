@@ -65,11 +65,11 @@ export const Settings = Type.Object({
     finish_seconds: seconds('how long after that requests (which take 15 s to arrive and `callback_timeout_ms` more at worst), back-channel logouts (14 s for a service that hangs, more where many wait for it; they end up to 3 s before the others) and connections may take to end; then it ends all the same, says what is left undone, with exit code 1. `terminationGracePeriodSeconds` of Kubernetes has to be longer than both together', 40, 600)
   }),
   load: atStart(section('when it is too much: who comes is sent away for some seconds, new logins first, those near their end last; each replica for itself', {
-    delay_ms: Type.Integer({ description: 'how late the event loop may be, averaged over a second; above it more and more are sent away. Of a crowd those who begin wait in line for half as long, those whose login is under way up to 50 times as long, but never over 10 seconds. Unloaded it is below 10', default: 40, minimum: 5, maximum: 10000 }),
+    delay_ms: Type.Integer({ description: 'how late the event loop may be, averaged over a second; above it more and more are sent away. Of a crowd those who begin wait in line for half as long, of a surge after two quiet seconds six times as long, those whose login is under way up to 50 times as long, but never over 10 seconds. Unloaded it is below 10', default: 40, minimum: 5, maximum: 10000 }),
     requests_in_flight: Type.Integer({ description: 'requests that are being answered from which new logins are sent away; logins under way from one and a half times as many, everything from twice', default: 1000, minimum: 1, maximum: 100000 })
   })),
   rate_limits: atStart(section('how much one address may ask for, IPv6 by /64; docs/security.md tells what happens above', {
-    address_per_second: Type.Integer({ description: 'requests of one address, at all replicas of a site together; a ministry, a mobile carrier or the backend of a service is one address. Above it only logins under way go on, and what services ask for whose secret or key was right at that address within a minute', default: 100, minimum: 1, maximum: 1000000 }),
+    address_per_second: Type.Integer({ description: 'requests of one address, at all replicas of a site together; a ministry, a mobile carrier or the backend of a service is one address. Above it only logins under way go on, what services ask for whose secret or key was right at that address within a minute, and 20 requests a second by which others may prove themselves', default: 100, minimum: 1, maximum: 1000000 }),
     wrong_credentials_per_minute: Type.Integer({ description: 'wrong credentials of one address for one client; above it further wrong ones are answered by 429, right ones pass', default: 30, minimum: 1, maximum: 1000000 }),
     exempt_networks: listOf('networks without limits, by the address that `trusted_proxies` leads to; where there is neither such a proxy nor TLS of ours, nobody is limited', Type.String({ minLength: 2, maxLength: 64 }), { default: ['127.0.0.0/8', '::1'] })
   })),
@@ -137,7 +137,7 @@ export const Client = Type.Object({
   }),
   idp_hints: list('providers that `idp_hint` may name', { default: [] }),
   degraded: Type.Optional(oneOf('whether logins go on while Redis is away, with codes and tokens that hold their record for a minute at most and are good once at each replica (docs/security.md); unless set at the lowest level only, never for public clients and `fapi2`', ['allow', 'deny'])),
-  code_seconds: seconds('life of a code', 30, 60),
+  code_seconds: seconds('life of a code', 30, life.code),
   access_token_seconds: seconds('life of an access token', 60, longest.access_token_seconds),
   id_token_seconds: seconds('life of an ID Token', 60, life.idToken)
 }, closed)

@@ -41,7 +41,8 @@ t.test('a citizen gets the page that comes back by itself, a client JSON; the on
     t.ok(page.body.includes(messages[language].busy.byItself))
   }
   t.match(await gateway.browser().post(`${base}/authorize`, requestOf('agency').parameters, from('203.0.113.5')), { ...limited, headers: { refresh: undefined } })
-  t.match(await gateway.post('/token', 'x=y', from('203.0.113.5').headers), { status: 429, headers: { 'retry-after': /^\d+$/, 'cache-control': 'no-store', 'content-type': /^application\/json/ }, body: { error: 'temporarily_unavailable' } })
+  const { statusCode: status, headers, json } = await gateway.app.inject({ url: `${base}/userinfo`, ...from('203.0.113.5') })
+  t.match({ status, headers, body: json() }, { status: 429, headers: { 'retry-after': /^\d+$/, 'cache-control': 'no-store', 'content-type': /^application\/json/ }, body: { error: 'temporarily_unavailable' } })
   t.match(gateway.events('rate_limited'), [{ security: true, outcome: 'refused' }])
   t.equal(gateway.events('rate_limited').length, 1)
   gateway.wait(1)
@@ -113,6 +114,19 @@ t.test('a login under way goes on from an address that is over its limit, to its
   t.equal(flood.filter(({ status }) => status === 200).length, 20, 'and no login is a pass for a flood')
 })
 
+t.test('whoever collected logins does not come as often as he likes by them', async t => {
+  const gateway = await gatewayWith(t)
+  const pages = await Promise.all(Array.from({ length: most }, async () => {
+    const browser = gateway.browser()
+    const { body } = await browser.get(authorize(), from('203.0.113.5'))
+    return { browser, address: `${base}/choose?login=${/login=([\w-]{22})/.exec(body)![1]}` }
+  }))
+  gateway.wait(1)
+  await answered(gateway, '203.0.113.5')
+  const answers = await Promise.all(pages.flatMap(({ browser, address }) => Array.from({ length: 20 }, () => browser.get(address, from('203.0.113.5')))))
+  t.equal(answers.filter(({ status }) => status === 200).length, 10 * most)
+})
+
 t.test('wrong credentials count by address and client; right ones always pass, and so do those of others', async t => {
   const gateway = await gatewayWith(t, { address_per_second: 1000, wrong_credentials_per_minute: 5 })
   const there = from('203.0.113.5').headers
@@ -131,7 +145,7 @@ t.test('wrong credentials count by address and client; right ones always pass, a
   t.equal((await guess('agency')).status, 401, 'a minute later')
 })
 
-t.test('the backend of a service passes while its credentials are right, and only where services call', async t => {
+t.test('the backend of a service passes while its credentials are right, and only where services call; from wherever it calls it can prove itself', async t => {
   const gateway = await gatewayWith(t)
   const redeem = async (address: string, secret = secretOf('agency')) =>
     (await gateway.post('/token', 'grant_type=authorization_code&code=x', { ...from(address).headers, authorization: basic('agency', secret) })).status
@@ -140,13 +154,17 @@ t.test('the backend of a service passes while its credentials are right, and onl
   t.equal(await come(gateway, '203.0.113.5', `${base}/authorize?client_id=agency`), 429, 'what citizens ask for')
   t.equal(await redeem('203.0.113.6', 'wrong'), 401)
   t.equal(await answered(gateway, '203.0.113.6'), most - 1, 'another, whose credentials are wrong')
-  t.equal(await redeem('203.0.113.6'), 429)
+  const guesses = await Promise.all(Array.from({ length: 40 }, () => redeem('203.0.113.6', 'wrong')))
+  t.same([401, 429].map(status => guesses.filter(guess => guess === status).length), [20, 20], 'a few more are looked at')
+  t.equal(await redeem('203.0.113.6'), 429, 'no more than that, in this second')
   const open = await gateway.post('/token', `grant_type=authorization_code&client_id=mobile&code=x&code_verifier=${'x'.repeat(43)}`, from('203.0.113.7').headers)
   t.match(open, { status: 400, body: { error: 'invalid_grant' } })
   t.equal(await answered(gateway, '203.0.113.7'), most - 1, 'who has nothing to prove it by')
   gateway.wait(60)
   await answered(gateway, '203.0.113.5')
-  t.equal(await redeem('203.0.113.5'), 429, 'a minute later it is anybody again')
+  t.equal(await come(gateway, '203.0.113.5', `${base}/userinfo`), 429, 'a minute later it is anybody again')
+  t.equal(await redeem('203.0.113.5'), 400, 'who can prove himself')
+  t.equal(await come(gateway, '203.0.113.5', `${base}/userinfo`), 401)
 })
 
 t.test('replicas that share a Redis limit the sum; nobody can read there who came; without it each counts for itself, and nobody waits', async t => {
