@@ -3,11 +3,10 @@ import type { ClientKeys } from '../ports.ts'
 import { spelled } from '../protocol/algorithms.ts'
 import { OAuthError } from '../protocol/errors.ts'
 import { publishedKeys } from './published-keys.ts'
-import { sparingly } from './sparingly.ts'
 
 /** The keys of one client, registered themselves or by the address where it publishes them. */
 export function clientKeys (fetchKeys: () => Promise<JSONWebKeySet>): ClientKeys {
-  const keys = publishedKeys(fetchKeys, { usually: sparingly(fetchKeys) })
+  const keys = publishedKeys(fetchKeys)
   const unavailable = (cause: unknown) => new OAuthError('client_keys_unavailable', 'the keys of this client cannot be had', { cause })
 
   return {

@@ -43,7 +43,7 @@ export function providerKnowledge ({ issuer, endpoints, call, sharing, watch, no
 
   const { restore, kept } = shared<ProviderMetadata>('metadata')
   const metadata = lastKnown(sparingly(askMetadata), { freshMs: 2 * freshMs, endMs: life.knowledge * 1000, restore, kept })
-  const keys = publishedKeys(askKeys, { usually: sparingly(askKeys), endMs: life.knowledge * 1000, ...shared<JSONWebKeySet>('jwks') })
+  const keys = publishedKeys(askKeys, { endMs: life.knowledge * 1000, ...shared<JSONWebKeySet>('jwks') })
 
   async function askMetadata () {
     if (endpoints !== undefined) return { issuer, ...endpoints }
@@ -103,7 +103,7 @@ export function providerKnowledge ({ issuer, endpoints, call, sharing, watch, no
     /** Whether there is any metadata: without it no login can work. */
     isKnown: () => metadata.isKnown(),
 
-    /** What a JWS by one of its keys says. @throws {OAuthError} provider_signature_wrong, provider_key_unknown, provider_key_unnamed, provider_keys_unavailable, and an outage when there are no keys */
+    /** What a JWS by one of its keys says. @throws {OAuthError} provider_signature_wrong, provider_key_unknown, provider_key_unnamed, provider_keys_unavailable, and an outage when there are no keys, or none to be had where they may have changed */
     async verify (jws: string, algorithms: readonly string[], what: string) {
       try { return await keys.verify(jws, algorithms) } catch (cause) {
         if (cause instanceof OAuthError) throw cause

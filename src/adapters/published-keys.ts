@@ -1,13 +1,12 @@
 import { compactVerify, createLocalJWKSet, errors, type CompactVerifyResult, type JSONWebKeySet, type JWK } from 'jose'
 import { encrypts, type Encryption } from '../protocol/algorithms.ts'
 import { lastKnown } from './last-known.ts'
+import { sparingly } from './sparingly.ts'
 
 const freshMs = 5 * 60 * 1000
 const betweenForcedMs = 30 * 1000
 
 interface Keeping {
-  /** how they are asked for but at once; `fetchKeys` unless set */
-  usually?: () => Promise<JSONWebKeySet>
   endMs?: number
   restore?: () => Promise<{ value: JSONWebKeySet, ageMs: number } | undefined>
   kept?: (jwks: JSONWebKeySet) => void
@@ -15,23 +14,31 @@ interface Keeping {
 
 /**
  * The keys that somebody publishes, as last known: asked for again in the background when they are no longer fresh, and at once, but once in thirty
- * seconds, for a key that nobody knows or that is another by now.
+ * seconds, for a key that nobody knows or that is another by now. Where they could not be had then, it is not said of that key that it is none: they may have changed.
  */
-export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>, { usually = fetchKeys, restore, kept, ...keeping }: Keeping = {}) {
+export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>, { restore, kept, ...keeping }: Keeping = {}) {
   const ready = (jwks: JSONWebKeySet) => ({ jwks, find: finderOf(jwks) })
-  const keys = lastKnown(async () => ready(await usually()), {
+  const ask = async () => ready(await fetchKeys())
+  const keys = lastKnown(sparingly(ask), {
     ...keeping,
     freshMs,
     restore: restore && (() => restore().then(found => found && { ...found, value: ready(found.value) })),
-    kept: kept && (({ jwks }) => kept(jwks))
+    kept ({ jwks }) {
+      missed = undefined
+      kept?.(jwks)
+    }
   })
   let forcedAt = -Infinity
+  /** why they could not be had when they were last asked for at once, until they are */
+  let missed: { error: unknown } | undefined
 
-  /** Asks at once for keys that may have changed, unless it was just done; also where they could not be had a moment ago. */
+  /** Asks at once for keys that may have changed, unless it was just done; also where they could not be had a moment ago. It fails while they cannot be had. */
   async function force () {
-    if (!keys.underWay() && performance.now() - forcedAt < betweenForcedMs) return
-    forcedAt = performance.now()
-    await keys.renew(async () => ready(await fetchKeys())).catch(() => {})
+    if (keys.underWay() || performance.now() - forcedAt >= betweenForcedMs) {
+      forcedAt = performance.now()
+      await keys.renew(ask).catch(error => { missed = { error } })
+    }
+    if (missed !== undefined) throw missed.error
   }
 
   return {
@@ -42,7 +49,7 @@ export function publishedKeys (fetchKeys: () => Promise<JSONWebKeySet>, { usuall
     /** Takes over what somebody else was told. */
     takeOver: () => keys.takeOver(),
 
-    /** What a JWS by one of these keys, and one of these algorithms only, says; of several that fit its header names one (OpenID Connect Core §10.1). @throws {errors.JOSEError} */
+    /** What a JWS by one of these keys, and one of these algorithms only, says; of several that fit its header names one (OpenID Connect Core §10.1). @throws {errors.JOSEError}, and what `fetchKeys` does */
     async verify (jws: string, algorithms: readonly string[]): Promise<CompactVerifyResult> {
       const look = async () => compactVerify(jws, (await keys.current()).find, { algorithms: [...algorithms] })
       try { return await look() } catch (error) {

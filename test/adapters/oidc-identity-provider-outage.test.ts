@@ -4,6 +4,7 @@ import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
 import { loggable } from '../../src/log.ts'
 import type { Question } from '../../src/ports.ts'
+import type { Failure } from '../../src/protocol/errors.ts'
 import { startForgingProvider, type Forgery } from '../support/forging-provider.ts'
 import { findWords } from '../support/personal-data.ts'
 import { providerUnderTest, registrationAt } from '../support/provider-under-test.ts'
@@ -89,6 +90,27 @@ t.test('the last known good keys serve on while there are no others to be had', 
       }
       t.equal(forger.count('jwks'), asked, `${what}: asked behind the citizen's back, and not at each login`)
     }
+  }
+})
+
+t.test('a provider that changes its keys while it does not publish them is down, and no forger; then the first login finds them', async t => {
+  const faults: Record<string, [forgery: Forgery, failure: Failure]> = {
+    500: [{ answer: { jwks: (_request, response) => response.writeHead(500).end() } }, 'provider_server_error'],
+    'a reset': [{ answer: { jwks: request => request.socket.destroy() } }, 'provider_unavailable'],
+    'no answer': [{ answer: { jwks: (_request, response) => new Promise(resolve => response.once('close', resolve)) } }, 'provider_timed_out'],
+    'an empty set': [{ jwks: () => ({ keys: [] }) }, 'provider_keys_unavailable']
+  }
+  for (const [what, [forgery, failure]] of Object.entries(faults)) {
+    aheadMs = 0
+    const { forger, logIn } = await desk(t)
+    await logIn()
+    forger.renewKeys()
+    const asked = what === 'a reset' ? 3 : 2                              // a question whose connection broke is asked once more
+    for (let i = 0; i < 3; i++) await t.rejects(logIn(forgery), { name: 'OAuthError', failure, row: { outage: true, security: undefined } }, what)
+    t.equal(forger.count('jwks'), asked, `${what}: asked once`)
+    aheadMs = 30_000
+    t.match(await logIn().catch(error => error), { sub }, `${what}: when it publishes them again`)
+    t.equal(forger.count('jwks'), asked + 1)
   }
 })
 

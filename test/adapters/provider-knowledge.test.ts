@@ -535,13 +535,37 @@ t.test('a key that changes without overlap is had at once, and the question is n
   t.same(await (await startedReplica(t, provider, { board })).look(next), { sub: 's' }, 'the new key was left for the others')
 })
 
-t.test('an unknown kid is unknown while the keys cannot be asked for, too', async t => {
+t.test('a provider whose keys cannot be asked for is down: nobody says that it signed by a key which is none of its', async t => {
   const provider = fakeProvider()
+  const { answer } = provider
+  const keys: Record<string, [status: number, text: string, failure: Failure]> = {
+    'keys not found': [404, '{}', 'provider_keys_unavailable'],
+    'no keys': [200, '{"keys":[]}', 'provider_keys_unavailable'],
+    'a list of numbers': [200, '{"keys":[1]}', 'provider_keys_unavailable'],
+    'a page': [200, '<p>', 'provider_answer_unreadable']
+  }
+  const next = createForgedKey('ES256', 'two')
+  for (const [what, [status, text, failure]] of Object.entries(keys)) {
+    provider.answer = answer
+    const one = replica(t, provider)
+    await one.look()
+    provider.answer = async call => call.leg === 'jwks' ? { status, headers: {}, text } : answer(call)
+    for (let i = 0; i < 3; i++) await t.rejects(one.look(next), { name: 'OAuthError', failure }, what)
+    t.same(await one.look(), { sub: 's' }, `${what}: the last known key serves on`)
+  }
+  provider.answer = answer
   const one = replica(t, provider)
   await one.look()
+  const asked = provider.count('jwks')
   provider.isDown = true
-  await t.rejects(one.look(createForgedKey('ES256', 'two')), { name: 'OAuthError', failure: 'provider_key_unknown' })
+  for (let i = 0; i < 3; i++) await t.rejects(one.look(next), down)
+  await t.rejects(one.look(createForgedKey('ES256', 'one')), down, 'nor that a signature does not fit')
   t.same(await one.look(), { sub: 's' })
+  t.equal(provider.count('jwks'), asked + 1, 'asked once')
+  provider.isDown = false
+  provider.said.key = next
+  aheadMs += 30_000
+  t.same(await one.look(next), { sub: 's' }, 'the next question finds the key of today')
 })
 
 t.test('why a signature is not believed has a name', async t => {

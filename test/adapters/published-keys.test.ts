@@ -54,34 +54,36 @@ t.test('keys are asked for at the first token, once for all who wait, and not ag
 })
 
 t.test('a key that nobody knows is asked for at once, also where the last answer was a failure that is not to be repeated so soon', async t => {
-  const refused = async () => { throw down }
-  const { state, look } = desk({ usually: refused })
-  await t.rejects(look(), down)
-  t.equal(state.asked, 0)
-
-  let usual: () => Promise<never> = refused
-  const { state: known, look: lookAt } = desk({ usually: async () => usual() })
-  usual = async () => ({ keys: [known.key.published] }) as never
-  await accepts(t, lookAt(), 'the usual way')
-  usual = refused
+  const { state, look } = desk()
+  const { answer } = state
+  await look()
+  state.answer = async () => { throw down }
   aheadMs = 6 * minutes
-  await accepts(t, lookAt(), 'the last known ones serve on')
+  await accepts(t, look(), 'the last known ones serve on')
   await settled()
-  known.key = createForgedKey('ES256', 'two')
-  await accepts(t, lookAt(), 'the first token by the new key')
-  t.equal(known.asked, 1, 'at once')
+  t.equal(state.asked, 2)
+  state.key = createForgedKey('ES256', 'two')
+  state.answer = answer
+  await accepts(t, look(), 'the first token by the new key')
+  t.equal(state.asked, 3, 'at once')
 })
 
-t.test('a first answer that fails is that token\'s failure, and is not remembered', async t => {
+t.test('a first answer that fails is that token\'s failure, and of whoever comes within the same second', async t => {
   const { state, look } = desk()
   const { answer } = state
   state.answer = async () => { throw down }
-  for (const asked of [1, 2]) {
+  for (const [ms, asked] of [[0, 1], [999, 1], [1000, 2]] as const) {
+    aheadMs = ms
     await t.rejects(look(), down)
-    t.equal(state.asked, asked)
+    t.equal(state.asked, asked, `after ${ms} ms`)
   }
   state.answer = async () => ({})
-  await t.rejects(look(), { code: 'ERR_JWKS_INVALID' }, 'nor is a set that is none')
+  for (const ms of [2000, 2999]) {
+    aheadMs = ms
+    await t.rejects(look(), { code: 'ERR_JWKS_INVALID' }, 'so is a set that is none')
+    t.equal(state.asked, 3)
+  }
+  aheadMs = 3000
   state.answer = answer
   await accepts(t, look(), 'then it answers')
   t.equal(state.asked, 4)
@@ -188,12 +190,38 @@ t.test('unknown kids are worth one question in thirty seconds, whatever came of 
     if (fails) state.answer = async () => { throw down }
     for (const [ms, asked] of [[0, 2], [1, 2], [30 * seconds - 1, 2], [30 * seconds, 3], [60 * seconds - 1, 3], [60 * seconds, 4]] as const) {
       aheadMs = ms
-      await t.rejects(look(unknown), noMatchingKey, `${what}: refused after ${ms} ms`)
+      await t.rejects(look(unknown), fails ? down : noMatchingKey, `${what}: not believed after ${ms} ms`)
       t.equal(state.asked, asked, `${what}: asked ${asked} times after ${ms} ms`)
       await accepts(t, look(), `${what}: a known kid gets in`)
     }
     t.equal(state.asked, 4)
   }
+})
+
+t.test('while the keys cannot be had nobody says of another one that it is none: it may be the one of today', async t => {
+  const { state, look, renew } = desk()
+  await look()
+  const before = state.key
+  const { answer } = state
+  state.key = createForgedKey('ES256', 'two')
+  const keys = later(state)
+  const together = [look(), look()]
+  await settled()
+  keys.fail(down)
+  for (const one of together) await t.rejects(one, down, 'for all who wait')
+  for (const ms of [1, 30 * seconds - 1]) {
+    aheadMs = ms
+    await t.rejects(look(), down, `nor after ${ms} ms, when they are not asked for`)
+    await t.rejects(look(createForgedKey('ES256', 'one')), down, 'nor of another key under the old name')
+    await accepts(t, look(before), 'a known kid gets in')
+  }
+  t.equal(state.asked, 2)
+
+  state.answer = answer
+  await renew()
+  await accepts(t, look(), 'as soon as they are had, by whatever question, the key of today is known')
+  await t.rejects(look(before), noMatchingKey, 'and one that is none is told so')
+  t.equal(state.asked, 3)
 })
 
 t.test('who comes with an unknown kid while the keys are asked for waits for them', async t => {
@@ -275,6 +303,7 @@ t.test('what is no set of keys does not take the place of one', async t => {
   const { state, look } = desk()
   for (const jwks of [null, 1, 'keys', [], {}, { keys: null }, { keys: {} }, { keys: [null] }, { keys: [1] }, { keys: [[]] }, { keys: [state.key.published, 'x'] }]) {
     state.answer = async () => jwks
+    aheadMs += 1000
     await t.rejects(look(), { code: 'ERR_JWKS_INVALID' }, JSON.stringify(jwks).slice(0, 40))
   }
 })
@@ -376,10 +405,13 @@ t.test('keys that nobody could renew for so long are worth nothing any more, whe
   aheadMs = 24 * 60 * minutes - 1
   await accepts(t, look(), 'a day less a millisecond')
   aheadMs = 24 * 60 * minutes
+  await t.rejects(look(), down)
   for (const asked of [3, 4]) {
+    aheadMs += 1000
     await t.rejects(look(), down)
-    t.equal(state.asked, asked, 'each time asked for first')
+    t.equal(state.asked, asked, 'each second asked for first')
   }
+  aheadMs += 1000
   state.answer = answer
   await accepts(t, look(), 'when they can be had again')
   const old = desk({ endMs: 1000, restore: async () => ({ value: { keys: [state.key.published] }, ageMs: 1000 }) })
@@ -403,7 +435,8 @@ t.test('a key to encrypt with is found among those for signing, asked for at onc
   t.equal(state.asked, 3)
   state.answer = async () => { throw down }
   aheadMs = 60 * seconds
-  t.equal(await encryptionKey('RSA-OAEP-256'), undefined, 'as last known')
+  for (let i = 0; i < 3; i++) await t.rejects(encryptionKey('RSA-OAEP-256'), down, 'while they cannot be had nobody knows that there is none')
+  t.strictSame(await encryptionKey('ECDH-ES'), enc, 'and the last known one serves on')
   t.equal(state.asked, 4)
 })
 

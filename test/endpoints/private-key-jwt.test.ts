@@ -410,6 +410,32 @@ t.test('while its keys cannot be had a client is told to come again, never that 
   isBelieved(t, await prove(key), '/revocation', 'somebody does')
 })
 
+t.test('a client that changes its key while nobody answers at its address is told to come again, never that it failed', async t => {
+  for (const [name, answer] of Object.entries<(response: import('node:http').ServerResponse) => unknown>({
+    'status 500': response => response.writeHead(500).end(),
+    'an empty set': response => response.end('{"keys":[]}'),
+    'a connection that breaks': response => response.destroy(),
+    'no answer': () => {}
+  })) {
+    const { desk, gateway, prove } = await published(t)
+    const [old, next] = [createForgedKey('ES256', 'old'), createForgedKey('ES256', 'next')]
+    desk.keys = [old.published]
+    isBelieved(t, await prove(old), '/revocation', `${name}: before`)
+    desk.keys = [next.published]
+    desk.answers['/jwks'] = answer
+    for (let tries = 0; tries < 35; tries++) t.match(await prove(next), { status: 503, headers: { 'retry-after': /^\d+$/, 'www-authenticate': undefined }, body: { error: 'temporarily_unavailable' } }, name)
+    t.equal(desk.at('/jwks').length, 2, `${name}: it was asked once`)
+    isBelieved(t, await prove(old), '/revocation', `${name}: the key that is known`)
+    t.strictSame(gateway.events('client_authentication_failed'), [], `${name}: nobody is suspected`)
+    delete desk.answers['/jwks']
+    aheadMs += 30_000
+    isBelieved(t, await prove(next), '/revocation', `${name}: when it answers again`)
+    isRefused(t, await prove(old), '/revocation', `${name}: then the old one is none any more`)
+    t.equal(gateway.events('client_authentication_failed').length, 1)
+    t.equal(desk.at('/jwks').length, 3)
+  }
+})
+
 t.test('a server that says nothing is not waited for without end', async t => {
   const { desk, prove } = await published(t)
   desk.answers['/jwks'] = () => {}

@@ -313,6 +313,28 @@ t.test('while the keys of the client cannot be had it is told so, and nobody is 
   t.equal(page.status, 200, 'and then it is good')
 })
 
+t.test('nor is it told that it failed where it has changed its key meanwhile', async t => {
+  const desk = await clientDesk(t)
+  const gateway = await testApp(t, { settings: inDevelopment, clients: { notary: { jwks: null, jwks_uri: `${desk.origin}/jwks` } } })
+  const next = createForgedKey('ES256', 'next')
+  desk.keys = [keyOf('notary').published]
+  t.equal((await gateway.browser().get(at({ client_id: 'notary', request: (await signed(gateway)).request }))).status, 200, 'its key is known')
+  desk.answers['/jwks'] = response => response.writeHead(500).end()
+  const { request, parameters } = await signed(gateway, {}, {}, next)
+  for (let tries = 0; tries < 3; tries++) {
+    const told = await gateway.browser().get(at({ ...beside, request }))
+    t.strictSame([told.status, told.query.get('error'), told.query.get('state')], [303, 'temporarily_unavailable', 'outside'])
+  }
+  t.match(await gateway.browser().get(at({ client_id: 'notary', request })), { status: 503, code: 'D10', location: '', headers: { 'retry-after': /^\d+$/ } }, 'no address beside it')
+  t.equal(desk.at('/jwks').length, 2, 'it was asked once')
+  delete desk.answers['/jwks']
+  desk.keys = [next.published]
+  performance.now = () => monotonic() + 30_000
+  t.teardown(() => { performance.now = monotonic })
+  const { page } = await gateway.browser().startAt(at({ client_id: 'notary', request }), { parameters, code_verifier: '' })
+  t.equal(page.status, 200, 'and then it is good')
+})
+
 t.test('a request object is written nowhere', async t => {
   const gateway = await testApp(t)
   const shown: string[] = []
