@@ -10,7 +10,8 @@ import { life } from '../records.ts'
 const closed = { additionalProperties: false }
 const text = (description: string, more = {}) => Type.String({ description, minLength: 1, maxLength: 256, ...more })
 const file = (description: string) => Type.String({ description: `${description} (a file, relative to the configuration directory)`, minLength: 1 })
-const url = (description: string) => Type.String({ description, maxLength: 2048, pattern: '^https?://[^\\s#]+$', expected: 'an http or https address without a fragment' })
+/** What such an address is made of (RFC 3986 §2), and a header carries: no other letter would leave as it was written. */
+const url = (description: string) => Type.String({ description, maxLength: 2048, pattern: '^https?://[!"$-~]+$', expected: 'an http or https address without a fragment, in printable ASCII: percent-encoded, its host in punycode' })
 const list = (description: string, more = {}) => listOf(description, Type.String({ minLength: 1, maxLength: 256 }), more)
 const listOf = <T extends TSchema>(description: string, of: T, more = {}) => Type.Array(of, { description, uniqueItems: true, ...more })
 const oneOf = <const T extends string[]>(description: string, values: [...T], more = {}) => Type.Enum(values, { description, ...more })

@@ -106,8 +106,13 @@ const providerFaults: Array<[title: string, changes: object, problem: string]> =
   ['a status page at an http address', { status_url: 'http://post.example/status' }, '/status_url: expected https'],
   ['a status page on this machine by http', { status_url: 'http://localhost/status' }, '/status_url: expected https'],
   ['a status page that is no URL', { status_url: 'https://[::1' }, '/status_url: expected a URL'],
-  ['a status page with a fragment', { status_url: 'https://post.example/#status' }, '/status_url: expected an http or https address without a fragment'],
-  ['a status page of another scheme', { status_url: 'file:///etc/passwd' }, '/status_url: expected an http or https address without a fragment'],
+  ['a status page with a fragment', { status_url: 'https://post.example/#status' }, '/status_url: expected an http or https address without a fragment, in printable ASCII: percent-encoded, its host in punycode'],
+  ...['authorization_endpoint', 'end_session_endpoint'].map((name): [string, object, string] => [
+    `an ${name} that no header carries`,
+    { endpoints: { authorization_endpoint: 'https://post.example/a', token_endpoint: 'https://post.example/t', jwks_uri: 'https://post.example/j', [name]: 'https://post.example/entrée' } },
+    `/endpoints/${name}: expected an http or https address without a fragment, in printable ASCII: percent-encoded, its host in punycode`
+  ]),
+  ['a status page of another scheme', { status_url: 'file:///etc/passwd' }, '/status_url: expected an http or https address without a fragment, in printable ASCII: percent-encoded, its host in punycode'],
   ...(Object.entries({ concurrent_callbacks: [1, 1024], timeout_ms: [100, 30000], callback_timeout_ms: [100, 60000] })).flatMap(([name, [least, most]]): Array<[string, object, string]> => [
     [`too little of ${name}`, { [name]: least! - 1 }, `/${name}: must be >= ${least}`],
     [`too much of ${name}`, { [name]: most! + 1 }, `/${name}: must be <= ${most}`],
@@ -204,8 +209,12 @@ const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['two providers of one name', { 'identity-providers/again.yaml': post }, /^identity-providers\/post\.yaml: \/id: post is already in/],
   ['an http redirect_uri in production', { 'clients/town.yaml': { ...town, redirect_uris: ['http://localhost:3000/callback'] } }, /^clients\/town\.yaml: \/redirect_uris\/0: expected https$/],
   ['an http redirect_uri off the machine in development', { 'passerelle.yaml': { ...settings, environment: 'development' }, 'clients/town.yaml': { ...town, redirect_uris: ['http://town.example/'] } }, /^clients\/town\.yaml: \/redirect_uris\/0: expected https, or http on a loopback name$/],
-  ['a redirect_uri with a fragment', { 'clients/town.yaml': { ...town, redirect_uris: ['https://town.example/#here'] } }, /^clients\/town\.yaml: \/redirect_uris\/0: expected an http or https address without a fragment$/],
-  ['a redirect_uri of another scheme', { 'clients/town.yaml': { ...town, redirect_uris: ['javascript:alert(1)'] } }, /^clients\/town\.yaml: \/redirect_uris\/0: expected an http or https address without a fragment$/],
+  ['a redirect_uri with a fragment', { 'clients/town.yaml': { ...town, redirect_uris: ['https://town.example/#here'] } }, /^clients\/town\.yaml: \/redirect_uris\/0: expected an http or https address without a fragment, in printable ASCII: percent-encoded, its host in punycode$/],
+  ...['https://town.example/entrée', 'https://town.example/?vœu=1', 'https://mairie-évry.example/', 'https://town.example/\u007f', 'https://town.example/\u200b', 'https://town.example/a b'].map((address): [string, Files, RegExp] =>
+    [`a redirect_uri that no header carries: ${encodeURI(address)}`, { 'clients/town.yaml': { ...town, redirect_uris: ['https://town.example/', address] } }, /^clients\/town\.yaml: \/redirect_uris\/1: expected an http or https address without a fragment, in printable ASCII: percent-encoded, its host in punycode$/]),
+  ['an address after logout that no header carries', { 'clients/town.yaml': { ...town, post_logout_redirect_uris: ['https://town.example/entrée'] } }, /^clients\/town\.yaml: \/post_logout_redirect_uris\/0: expected an http or https address without a fragment, in printable ASCII/],
+  ['a redirect_uri of another scheme', { 'clients/town.yaml': { ...town, redirect_uris: ['javascript:alert(1)'] } }, /^clients\/town\.yaml: \/redirect_uris\/0: expected an http or https address without a fragment, in printable ASCII: percent-encoded, its host in punycode$/],
+  ['an issuer that no header carries', { 'passerelle.yaml': { ...settings, issuer: 'https://entrée.example' } }, /^passerelle\.yaml: \/issuer: expected an http or https address without a fragment, in printable ASCII/],
   ['an http issuer in production', { 'passerelle.yaml': { ...settings, issuer: 'http://login.example' } }, /^passerelle\.yaml: \/issuer: expected https$/],
   ['an issuer with a slash at the end', { 'passerelle.yaml': { ...settings, issuer: 'https://login.example/' } }, /^passerelle\.yaml: \/issuer: expected no query and no slash at the end$/],
   ...['https://login.example:443', 'https://Login.example', 'https://login.example/a/../b'].map((issuer): [string, Files, RegExp] => [`an issuer that clients would write otherwise: ${issuer}`, { 'passerelle.yaml': { ...settings, issuer } }, /^passerelle\.yaml: \/issuer: expected as every client will write it: https:\/\/login\.example(\/b)?$/]),
@@ -280,7 +289,7 @@ const wrong: Array<[title: string, changes: Files, problem: RegExp]> = [
   ['an http address of keys off the machine in development', { 'passerelle.yaml': development, 'clients/town.yaml': { ...agency, jwks_uri: 'http://town.example/jwks' } }, /^clients\/town\.yaml: \/jwks_uri: expected https, or http on a loopback name$/],
   ['an address of keys that is no URL', { 'clients/town.yaml': { ...agency, jwks_uri: 'https://[::1' } }, /^clients\/town\.yaml: \/jwks_uri: expected a URL$/],
   ['an http address of logouts in production', { 'clients/town.yaml': { ...town, backchannel_logout_uri: 'http://localhost:3000/logout' } }, /^clients\/town\.yaml: \/backchannel_logout_uri: expected https$/],
-  ['an address of logouts with a fragment (Back-Channel Logout §2.2)', { 'clients/town.yaml': { ...town, backchannel_logout_uri: 'https://town.example/logout#now' } }, /^clients\/town\.yaml: \/backchannel_logout_uri: expected an http or https address without a fragment$/],
+  ['an address of logouts with a fragment (Back-Channel Logout §2.2)', { 'clients/town.yaml': { ...town, backchannel_logout_uri: 'https://town.example/logout#now' } }, /^clients\/town\.yaml: \/backchannel_logout_uri: expected an http or https address without a fragment, in printable ASCII: percent-encoded, its host in punycode$/],
 
   ['assertions by no key', { 'clients/town.yaml': { ...keyed, jwks: undefined } }, /^clients\/town\.yaml: \/token_endpoint_auth_method: expected a key that signs in jwks, or jwks_uri$/],
   ...[['encryption', [{ ...rsa, use: 'enc' }, x]], ['another curve', [jwkOf('ec', { namedCurve: 'P-384' })]]].map(([what, keys]): [string, Files, RegExp] =>
@@ -521,6 +530,7 @@ t.test('a registration that says what it needs is read, whole', async t => {
     ['a service that is a data provider as well', { ...town, introspection: true }],
     ['fapi2', fapi2],
     ['fapi2 with all it may have', { ...fapi2, jwks: { keys: [rsa] }, token_endpoint_auth_signing_alg: 'PS256', id_token_signed_response_alg: 'EdDSA', userinfo_signed_response_alg: 'PS256', request_object_signing_alg: 'PS256', scopes: ['birth'], introspection: true, introspection_signed_response_alg: 'ES256' }],
+    ['addresses with other letters, as a header carries them', { ...town, redirect_uris: ['https://xn--mairie-vry-i7a.example/entr%C3%A9e?v%C5%93u=1&a="[x]|~!$'] }],
     ['the longest life of a pushed request', { ...town, request_uri_seconds: 600 }],
     ['the longest life of a pushed request with fapi2', { ...fapi2, request_uri_seconds: 599 }]
   ]
