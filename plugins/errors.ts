@@ -23,6 +23,9 @@ declare module 'fastify' {
   }
 }
 
+/** How many digests a second may go into finding out whose a `state` is: anybody can send one. They take some hundredths of a second. */
+const mostMarks = 10_000
+
 /** seconds, by status */
 const retryAfter: Record<number, number> = { 429: 60, 500: 60, 503: 5 }
 
@@ -101,11 +104,20 @@ export default fp(async app => {
     return href === undefined ? {} : { back: { href, title: client.title } }
   })
 
-  /** The client that a `state` of ours came from, looked for only where its login is lost; to the identity provider it tells nothing. */
+  let looked = { at: 0, marks: 0 }
+
+  /**
+   * The client that a `state` of ours came from, looked for only where its login is lost; to the identity provider it tells nothing. That takes a digest for each client: of a
+   * flood only the first are looked for.
+   */
   function clientOfState (state: string | undefined) {
     const { clients, keys: { subject } } = app.configuration
     const { id, mark } = loginOfState(state) ?? {}
-    return id === undefined ? undefined : [...clients.values()].find(({ client_id }) => clientMark(subject, id, client_id) === mark)
+    if (id === undefined) return undefined
+    if (looked.at !== app.now()) looked = { at: app.now(), marks: 0 }
+    if (looked.marks >= mostMarks) return undefined
+    looked.marks += clients.size
+    return [...clients.values()].find(({ client_id }) => clientMark(subject, id, client_id) === mark)
   }
 }, { name: 'errors', dependencies: ['metrics', 'events', 'clients', 'pages', 'authorization-response'] })
 

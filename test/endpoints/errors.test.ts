@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { base, jsonOf, requestOf, testApp, type Page } from '../support/test-app.ts'
 
@@ -84,6 +85,30 @@ t.test('only the registered origins of public clients may call, and only what th
   t.match(refused, { statusCode: 400, headers: { 'access-control-allow-origin': 'https://mobile.example' } }, 'it can read why it was refused')
   t.match((await gateway.app.inject({ url: `${base}/userinfo`, headers: { origin: 'https://mobile.example' } })).headers, { 'access-control-allow-origin': 'https://mobile.example', 'access-control-expose-headers': /WWW-Authenticate/i })
   for (const path of ['/authorize', '/login/taxes', '/callback/taxes', '/consent', '/leave', '/session/end', '/nowhere', '/assets/x']) t.equal(await allowed(path, 'https://mobile.example'), undefined, path)
+})
+
+t.test('whose a state is costs a digest for each service, and anybody can send one: in a second only so many are looked at, and the next second again', async t => {
+  const services = 500
+  const gateway = await testApp(t, { clients: Object.fromEntries(Array.from({ length: services - 10 }, (_, i) => [`office${i}`, { redirect_uris: ['https://office.example/back'] }])) })
+  t.equal(gateway.app.configuration.clients.size, services)
+  const browser = gateway.browser()
+  const callback = browser.callback(await browser.choose((await browser.start('agency')).page))
+  /** The citizen comes back in another browser. */
+  const lost = async () => {
+    const page = await gateway.browser().get(callback)
+    t.match(page, { status: 400, code: 'B04', location: '' })
+    return page.link('return')
+  }
+  const stranger = () => `${randomBytes(16).toString('base64url')}.${randomBytes(12).toString('base64url')}.${randomBytes(8).toString('base64url')}`
+  const paths = [`${base}/callback/taxes?code=x&state=`, `${base}/nowhere?state=`, '/?state=']
+
+  for (let i = 0; i < 30; i++) await gateway.browser().get(`${paths[i % 3]}${stranger().slice(1)}`)
+  t.equal(await lost(), 'https://agency.example/home', 'what has not the form of a state is looked for nowhere')
+  for (let i = 0; i < 30; i++) t.match(await gateway.browser().get(`${paths[i % 3]}${stranger()}`), { status: /^40[04]$/, waysOn: [] })
+  t.equal(await lost(), undefined, 'after a flood of strangers there is a page without the way back')
+  t.equal((await gateway.browser().get(`${callback}&client=town`)).link('return'), 'https://town.example/', 'whoever says where he comes from is believed')
+  gateway.wait(1)
+  t.equal(await lost(), 'https://agency.example/home', 'a second later it is there again')
 })
 
 t.test('nothing is where nothing is, and no method does what it should not', async t => {
