@@ -68,7 +68,7 @@ export default fp(async app => {
     const members = errorMembers(failure)
     app.countFailure(failure.failure, request.client !== null && request.routeOptions.config.endsLogin === true)
     if (status === 401) reply.headers(challenge(failure, members, request.headers))
-    return reply.code(status).header('cache-control', 'no-store').send(members)
+    return reply.code(status).send(members)
   }
 
   function answerCitizen (failure: OAuthError, request: FastifyRequest, reply: FastifyReply) {

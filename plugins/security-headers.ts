@@ -35,8 +35,9 @@ export default fp(async app => {
   app.addHook('onSend', async (request, reply) => {
     reply.headers(everywhere)
     if (https) reply.header('strict-transport-security', 'max-age=63072000; includeSubDomains')
+    // what is published says so itself; a failure is never kept, whatever it came in place of
+    if (request.failure !== null || !reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
     if (request.routeOptions.config.audience === 'client') return
-    if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
     if (!reply.hasHeader('content-security-policy')) reply.header('content-security-policy', contentSecurityPolicy(reply.formTarget, reply.runsScript))
   })
 }, { name: 'security-headers' })

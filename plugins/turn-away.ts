@@ -32,7 +32,7 @@ export default fp(async app => {
     const seconds = randomInt(soonest, latest + 1)
     request.turnedAway = true
     app.countFailure(failure, false)
-    this.code(status).header('retry-after', seconds).header('cache-control', 'no-store')
+    this.code(status).header('retry-after', seconds)
     if (request.routeOptions.config.audience === 'client') return this.send({ error, error_description: `too many requests at the moment: try again in ${seconds} seconds` })
 
     const byItself = request.method === 'GET'

@@ -29,7 +29,6 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
     const answer = introspectionOf(await app.liveToken(access_token, { sure: true }), { scopes: client.scopes, sector: client.sector, secret, issuer })
     request.event('introspection', { client_id: client.client_id, ...(answer.active ? { acr: answer.acr } : {}), outcome: answer.active ? 'success' : 'refused' })
-    reply.header('cache-control', 'no-store')
     if (client.introspection_signed_response_alg === undefined && !asksForJwt(request)) return reply.send(answer)
     const write = await app.jwtsFor(client, 'introspection')
     const jwt = await write({ iss: issuer, aud: client.client_id, iat: app.now(), token_introspection: answer }, 'token-introspection+jwt')

@@ -26,7 +26,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     app.sealLogin(request.newLogin(pushed.request, 'fr'))               // too large for a browser to carry: told now
     const { request_uri_seconds: expires_in } = client
     const exp = app.now() + expires_in + replicaClockTolerance          // the citizen may come by a replica whose clock is ahead
-    return reply.code(201).header('cache-control', 'no-store').send({
+    return reply.code(201).send({
       request_uri: pushedUri + app.sealer.seal('pushed', client.client_id, pushed, exp),
       expires_in
     })

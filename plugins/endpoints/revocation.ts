@@ -11,7 +11,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const token = await app.store.get('token', access_token, { sure: true })
     if (token !== undefined && token.client_id !== client.client_id) throw new OAuthError('token_of_another_client', 'token: issued to another client')
     if (token !== undefined) await app.store.end({ access_token }, client.access_token_seconds)
-    return reply.header('cache-control', 'no-store').send()
+    return reply.send()
   })
 }
 

@@ -70,7 +70,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
     request.event('token', { login: grant.login, client_id: client.client_id, idp: grant.idp, acr: grant.acr, outcome: 'success' })
     app.countLogin()
-    return reply.header('cache-control', 'no-store').send({
+    return reply.send({
       access_token,
       token_type: proof === undefined ? 'Bearer' as const : 'DPoP' as const,
       expires_in: access_token_seconds,

@@ -30,7 +30,6 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     await proof?.spend(client)
 
     const claims = { ...token.claims, sub: token.sub }
-    reply.header('cache-control', 'no-store')
     if (client.userinfo_signed_response_alg === undefined) return reply.send(claims)
     const write = await app.jwtsFor(client, 'userinfo')
     // without exp, so that it can never pass for an ID Token

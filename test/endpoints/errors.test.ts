@@ -68,6 +68,15 @@ t.test('answers to clients have their headers too', async t => {
   })) t.match(headers, { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', 'strict-transport-security': /./, 'content-type': /^application\/json/ }, name)
 })
 
+t.test('a failure is not kept, not even where what it came in place of would have been', async t => {
+  const gateway = await testApp(t)
+  const asked = async (path: string) => { const { statusCode, headers } = await gateway.app.inject({ url: base + path }); return [statusCode, headers['cache-control']] }
+  t.match(await asked('/jwks'), [200, /^public/])
+  gateway.app.signer.jwks = () => { throw new TypeError('no keys') }
+  t.strictSame(await asked('/jwks'), [500, 'no-store'])
+  t.strictSame(await asked('/assets/gone.css'), [404, 'no-store'])
+})
+
 t.test('only the registered origins of public clients may call, and only what they call (Fetch §3.2)', async t => {
   const gateway = await testApp(t, { clients: { shut: { redirect_uris: ['https://shut.example/back'], token_endpoint_auth_method: 'none', acr_values: ['eidas1'], active: false } } })
   const allowed = async (path: string, origin: string, options: object = {}) => (await gateway.app.inject({ url: base + path, headers: { origin }, ...options })).headers['access-control-allow-origin']
