@@ -105,10 +105,9 @@ export default fp(async app => {
     if (opened === undefined) throw new OAuthError('login_unknown', 'this browser carries no such login')
     const { record, exp } = opened
     // the registration may have changed since: the login goes on only with a client and an address that are in force
-    const client = app.client(record.request.client_id)
-    this.cameFrom = client ?? null
-    const redirect_uri = client?.redirect_uris.find(uri => markOf(uri) === record.request.redirect_uri)
-    if (client === undefined) throw new OAuthError('client_unknown', 'the client of this login is no longer registered')
+    const client = app.clientOf(record)
+    this.cameFrom = client
+    const redirect_uri = client.redirect_uris.find(uri => markOf(uri) === record.request.redirect_uri)
     if (redirect_uri === undefined) throw new OAuthError('redirect_uri_unknown', 'redirect_uri: no longer registered for this client')
     if (!client.active) throw new OAuthError('client_inactive', 'this client is not active')
     const login: Login = { id: id!, ...record, request: { ...record.request, redirect_uri }, exp }

@@ -12,7 +12,7 @@ declare module 'fastify' {
     /** The client of this name, active or not; undefined for anything else. */
     client (client_id: unknown): Client | undefined
     /** The client of a login that was opened. @throws {OAuthError} client_unknown, where it was taken away since */
-    clientOf (login: Login): Client
+    clientOf (login: Pick<Login, 'request'>): Client
   }
   interface FastifyContextConfig {
     /** what is given here is good once by itself, a code or a pushed request: a replay of what proved the client gains nothing */

@@ -210,7 +210,7 @@ export function guarded<P extends Upstream> (provider: P, { name, error_percent,
     /** Where it logs out; a provider that is down or slow to say keeps nobody who logs out. */
     async endSessionUrl (logout) {
       if (standing() === 'down') return undefined
-      return inTime(logoutPatienceMs, provider.endSessionUrl(logout), () => new OAuthError('provider_timed_out', 'the identity provider took too long')).catch(() => undefined)
+      return inTime(logoutPatienceMs, provider.endSessionUrl(logout), () => new Error('late')).catch(() => undefined)
     },
 
     suspect () {

@@ -1,7 +1,7 @@
 import type { LookupFunction } from 'node:net'
-import type { JWK } from 'jose'
 import { Agent } from 'undici'
 import type { ClientCalls } from '../ports.ts'
+import { isJwk } from '../protocol/algorithms.ts'
 import { localhostLookup } from './localhost-lookup.ts'
 import { outwardLookup, refuseInward } from './outward.ts'
 
@@ -42,5 +42,3 @@ export function clientCalls ({ lookup = localhostLookup, timeoutMs = 3000, loopb
     close: () => agent.destroy()
   }
 }
-
-const isJwk = (key: unknown): key is JWK => typeof key === 'object' && key !== null && typeof (key as JWK).kty === 'string'

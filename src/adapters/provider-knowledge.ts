@@ -52,7 +52,7 @@ export function providerKnowledge ({ issuer, endpoints, call, sharing, watch, no
 
   async function askKeys () {
     const { jwks_uri } = await metadata.current()
-    return watched('jwks', async () => readKeySet(await get('jwks', jwks_uri)) as JSONWebKeySet)
+    return watched('jwks', async () => readKeySet(await get('jwks', jwks_uri)))
   }
 
   async function watched<T> (what: 'metadata' | 'jwks', ask: () => Promise<T>) {

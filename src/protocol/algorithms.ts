@@ -23,6 +23,9 @@ export const spelled = (algorithms: readonly SigningAlgorithm[]): string[] => al
 
 const privateMembers = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'] as const
 
+/** Whether something in a JWK Set is a key (RFC 7517 §5). */
+export const isJwk = (key: unknown): key is JWK => typeof key === 'object' && key !== null && typeof (key as JWK).kty === 'string'
+
 /** Whether a JWK has no private member of any kind of key (RFC 7518 §6). */
 export const isPublic = (jwk: JWK) => privateMembers.every(name => jwk[name] === undefined)
 

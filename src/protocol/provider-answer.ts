@@ -1,3 +1,5 @@
+import type { JWK } from 'jose'
+import { isJwk } from './algorithms.ts'
 import { clockTolerance } from './identification.ts'
 import { OAuthError, type Failure } from './errors.ts'
 
@@ -184,9 +186,8 @@ function checkAddress (address: unknown, name: string, issuer: string) {
 }
 
 /** A JWK Set with a key at least (RFC 7517 §5); one that is empty is none. @throws {OAuthError} provider_keys_unavailable */
-export function readKeySet ({ keys }: Members): { keys: Members[] } {
-  const isKey = (key: unknown): key is Members => typeof key === 'object' && key !== null && typeof (key as Members).kty === 'string'
-  const found = Array.isArray(keys) ? keys.filter(isKey) : []
+export function readKeySet ({ keys }: Members): { keys: JWK[] } {
+  const found = Array.isArray(keys) ? keys.filter(isJwk) : []
   if (found.length === 0) refuse('provider_keys_unavailable', 'jwks: expected a JWK Set of one key at least')
   return { keys: found }
 }
