@@ -91,7 +91,8 @@ export default fp(async app => {
       putCode(login.request, { ...grant, login: login.id, sid, issuedAt: app.now() }, code_seconds, degradable),
       putSession('give up'),
       before === undefined ? undefined : noted(app.store.end({ session: this.request.sessionHandle() }, idle_seconds)),
-      noted(app.store.enter(sid, { client_id, at: app.now(), claims: [...claimsSent(login.request)] }, life_seconds))
+      // as long as any session: this one may have been opened by other settings, and its clients are told when it ends
+      noted(app.store.enter(sid, { client_id, at: app.now(), claims: [...claimsSent(login.request)] }, life.session))
     ])
     // where the code was kept the session can be, too: without it no logout would reach the code's token
     const handle = soon ?? (isSealedHandle(code) ? undefined : await putSession('wait'))

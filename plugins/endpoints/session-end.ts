@@ -3,7 +3,6 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
 import type { Client } from '../../src/config/load.ts'
-import { longest } from '../../src/config/schema.ts'
 import { loggedOutPage } from '../../src/pages/logged-out.ts'
 import { logOutPage } from '../../src/pages/log-out.ts'
 import { parameter } from '../../src/protocol/authorization-request.ts'
@@ -91,8 +90,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   async function end (request: FastifyRequest, reply: FastifyReply, logout: Logout, { sid, person, idp, id_token }: Session) {
     const { life_seconds } = app.configuration.settings.session
     await recorded(reply, Promise.all([
-      app.store.end({ sid }, life_seconds + longest.access_token_seconds),
-      app.store.end({ session: request.sessionHandle() }, life_seconds)
+      app.store.end({ sid }, life.session + life.token),
+      app.store.end({ session: request.sessionHandle() }, life.session)
     ]))
     reply.dropSession()
     app.tellLogout({ sid, person })

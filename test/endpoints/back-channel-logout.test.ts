@@ -237,6 +237,17 @@ t.test('thousands that wait for a client that hangs are dropped, and nobody else
   gateway.app.tellNoMore()
 })
 
+t.test('every client is told for as long as the session lives, however much less a session may last by now', async t => {
+  const { desk, gateway } = await telling(t, ['agency', 'town'])
+  const { browser } = await enter(gateway, ['agency'])
+  gateway.app.configuration.settings.session.life_seconds = 120
+  const { tokens } = await enter(gateway, ['town'], browser)             // let in by the session
+  gateway.wait(121)
+  await logOut(browser, tokens['town']!)
+  await gateway.app.close()
+  t.strictSame(desk.heard.map(({ path }) => path).sort(), ['/agency', '/town'])
+})
+
 t.test('when the list of clients cannot be had the logout is done all the same, and the loss is counted', async t => {
   const { desk, gateway } = await telling(t, ['agency', 'town'])
   const { browser, tokens } = await enter(gateway, ['agency', 'town'])

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { OAuthError } from '../../src/protocol/errors.ts'
 import { base, basic, issuer, secretOf, testApp, type Browser, type Page, type TestApp } from '../support/test-app.ts'
 
 const end = (parameters: Record<string, string> = {}) => `${base}/session/end?${new URLSearchParams(parameters)}`
@@ -292,4 +293,21 @@ t.test('the end is a mark on sid: a session record that comes late, or outlives 
   t.equal((await browser.start('agency', { prompt: 'none' })).page.query.get('error'), 'login_required')
   const { id_token: next } = await loggedIn(gateway, 'agency', browser)
   t.not(JSON.parse(Buffer.from(next.split('.')[1]!, 'base64url').toString()).sid, JSON.parse(Buffer.from(id_token.split('.')[1]!, 'base64url').toString()).sid, 'a new login does not go on under the ended sid')
+})
+
+t.test('an end outlives every session that it ends, however much less a session may last by now', async t => {
+  const gateway = await testApp(t)
+  const { browser } = await loggedIn(gateway)
+  const thief = gateway.browser()
+  thief.setCookie('__Host-session', browser.cookies()['__Host-session'])
+  const { end: record } = gateway.store
+  gateway.store.end = async () => { throw new OAuthError('store_unavailable', 'the store could not answer') }
+  const { body: { id_token } } = await gateway.redeem(await browser.logIn('agency', { changes: { prompt: 'login' } }))
+  gateway.store.end = record
+  t.ok(await entersByItself(thief), 'the end of a former handle was lost')
+
+  t.equal(gateway.reconfigure({ settings: { session: { idle_seconds: 60, life_seconds: 120 } } }), 'taken')
+  await browser.get(end({ id_token_hint: id_token }))
+  gateway.wait(120 + 600)
+  t.notOk(await entersByItself(thief), 'it is dead when sessions of today are')
 })
