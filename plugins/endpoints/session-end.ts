@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Type } from 'typebox'
+import { within } from '../../src/adapters/record-store.ts'
 import type { Client } from '../../src/config/load.ts'
 import { loggedOutPage } from '../../src/pages/logged-out.ts'
 import { logOutPage } from '../../src/pages/log-out.ts'
@@ -11,6 +12,7 @@ import { checkLogoutAddress, leavingClient, LogoutParameters } from '../../src/p
 import { homeOf, withParameters } from '../../src/protocol/redirect.ts'
 import { clientSessionId } from '../../src/protocol/subject.ts'
 import { life, type SealedRecords, type Session } from '../../src/records.ts'
+import { patienceMs } from '../store.ts'
 
 const querystring = Type.Object({ ...LogoutParameters.properties, posted: parameter(8000), lang: parameter(8) })
 const body = Type.Object({ ...LogoutParameters.properties, posted: parameter(8000), decision: Type.Optional(Type.Enum(['log-out', 'stay'])) })
@@ -111,8 +113,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     if (post_logout_redirect_uri !== undefined && client?.post_logout_redirect_uris.includes(post_logout_redirect_uri)) {
       return reply.redirect(withParameters(post_logout_redirect_uri, { state }), 303)
     }
-    // where the citizen may still be logged in: good to know, not worth a failure
-    const entered = sid === undefined ? [] : await app.store.entered(sid).catch(() => [])
+    // where the citizen may still be logged in: good to know, worth neither a failure nor a wait
+    const entered = sid === undefined ? [] : await within(patienceMs, app.store.entered(sid)).catch(() => [])
     const clients = entered.filter(other => other.client_id !== client_id).map(other => app.client(other.client_id))
       .filter(other => other !== undefined && other.backchannel_logout_uri === undefined).map(other => other!.title)
     const home = client && homeOf(client)

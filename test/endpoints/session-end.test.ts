@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { within } from '../../src/adapters/record-store.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 import { base, basic, issuer, secretOf, testApp, type Browser, type Page, type TestApp } from '../support/test-app.ts'
 
@@ -255,6 +256,16 @@ t.test('a list of services that cannot be had is worth no failure: the logout wa
   t.match(await browser.get(end({ id_token_hint: id_token })), { status: 200, body: /<h1>/ })
   gateway.store.heal()
   t.equal((await gateway.userinfo(access_token)).status, 401)
+})
+
+t.test('a list of services that does not come keeps nobody', async t => {
+  const gateway = await testApp(t)
+  const { browser, id_token } = await loggedIn(gateway)
+  const { entered } = gateway.store
+  const hangs = Promise.withResolvers<void>()
+  gateway.store.entered = async sid => { await hangs.promise; return entered(sid) }
+  const page = await within(5000, browser.get(end({ id_token_hint: id_token }))).finally(hangs.resolve)
+  t.match(page, { status: 200, body: /<h1>/ })
 })
 
 t.test('a logout ends single sign-on on its way in another tab', async t => {
