@@ -2,10 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import pLimit, { type LimitFunction } from 'p-limit'
+import { asOneWait } from '../src/adapters/one-deadline.ts'
 import type { Client } from '../src/config/load.ts'
 import { logoutTokenClaims } from '../src/protocol/logout.ts'
 import { clientSessionId, pairwiseSubject } from '../src/protocol/subject.ts'
-import type { Session } from '../src/records.ts'
+import type { Entered, Session } from '../src/records.ts'
 import type { Delivery } from './metrics.ts'
 
 declare module 'fastify' {
@@ -50,13 +51,22 @@ export default fp(async app => {
   /** Every client that the session entered, as it is known now: whoever entered before the end is among them. */
   async function tellAll ({ sid, person }: Pick<Session, 'sid' | 'person'>) {
     unread++
-    const entered = await unlessOver(app.store.entered(sid)).finally(() => { unread-- })
+    const entered = await enteredBy(sid).finally(() => { unread-- })
     const clients = entered.map(({ client_id }) => app.client(client_id)).filter(client => client?.active && client.backchannel_logout_uri !== undefined)
     await Promise.all(clients.map(client => tell(client!, {
       sub: pairwiseSubject(secret, person, client!.sector),
       sid: clientSessionId(secret, sid, client!.client_id),
       jti: randomUUID()                                                  // the same at each try, so that the client can tell
     })))
+  }
+
+  /** Each try waits for the store by itself: the request that ended the session may have waited its time. */
+  async function enteredBy (sid: string, [delayMs = 0, ...later] = tries): Promise<Entered[]> {
+    await unlessOver(wait(delayMs))
+    return unlessOver(asOneWait(() => app.store.entered(sid))).catch(cause => {
+      if (later.length === 0) throw cause
+      return enteredBy(sid, later)
+    })
   }
 
   async function tell (client: Client, about: { sub: string, sid: string, jti: string }) {

@@ -1,7 +1,11 @@
 import type { AddressInfo } from 'node:net'
 import type { ServerResponse } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
 import { compactDecrypt, createLocalJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify, type JSONWebKeySet } from 'jose'
 import t, { type Test } from 'tap'
+import { withinOneDeadline } from '../../src/adapters/one-deadline.ts'
+import { within } from '../../src/adapters/record-store.ts'
+import { OAuthError } from '../../src/protocol/errors.ts'
 import { clientDesk, inDevelopment, type ClientDesk } from '../support/client-desk.ts'
 import { assertionType, createEncryptionKey } from '../support/client-keys.ts'
 import { base, jsonOf, testApp, type Browser, type TestApp, type TestOptions } from '../support/test-app.ts'
@@ -248,7 +252,34 @@ t.test('every client is told for as long as the session lives, however much less
   t.strictSame(desk.heard.map(({ path }) => path).sort(), ['/agency', '/town'])
 })
 
-t.test('when the list of clients cannot be had the logout is done all the same, and the loss is counted', async t => {
+t.test('a logout that the store was slow to record tells as any other', async t => {
+  const { gateway } = await telling(t, ['agency', 'town'])
+  const { browser, tokens } = await enter(gateway, ['agency', 'town'])
+  const { end, entered } = gateway.store
+  const late = <T>(afterMs: number, ask: () => Promise<T>) => withinOneDeadline(1000, leftMs => within(leftMs, pause(afterMs).then(ask)))
+  gateway.store.end = (...values) => late(900, () => end(...values))
+  gateway.store.entered = sid => late(500, () => entered(sid))
+  t.equal((await logOut(browser, tokens['agency']!)).status, 200)
+  await until(async () => { const { delivered, failed } = await told(gateway); return delivered === 2 || failed! > 0 })
+  t.strictSame(await told(gateway), { delivered: 2, refused: 0, failed: 0, dropped: 0 })
+})
+
+t.test('the list of clients is asked for again where it does not come at once', async t => {
+  const { gateway } = await telling(t, ['agency', 'town'])
+  const { browser, tokens } = await enter(gateway, ['agency', 'town'])
+  const { entered } = gateway.store
+  let refusals = 2                                                       // the page after a logout asks, too
+  gateway.store.entered = async sid => {
+    if (refusals-- > 0) throw new OAuthError('store_unavailable', 'the store could not answer')
+    return entered(sid)
+  }
+  await logOut(browser, tokens['agency']!)
+  t.equal(gateway.app.underWay().logouts, 1, 'a session whose clients are to be told')
+  await ended(gateway, 2)
+  t.strictSame(await told(gateway), { delivered: 2, refused: 0, failed: 0, dropped: 0 })
+})
+
+t.test('when the list of clients cannot be had the logout is done all the same, and the loss is counted', together, async t => {
   const { desk, gateway } = await telling(t, ['agency', 'town'])
   const { browser, tokens } = await enter(gateway, ['agency', 'town'])
   gateway.store.fail('entered')
