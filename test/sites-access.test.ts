@@ -124,10 +124,12 @@ t.test('whatever is wrong with the way to the other site, home goes on, and of w
     t.equal(await statusOf(gateway, own.body['access_token']), 200, `${what}: a whole login at home`)
     const moved = movedTo(gateway, browser)
     const later = { status: 503, headers: { 'retry-after': /^\d+$/ } }
-    const [redeemed, shown, revoked, page, left] = await Promise.all([
+    const leaving = movedTo(gateway, browser)
+    const [redeemed, shown, revoked, page, asked] = await Promise.all([
       gateway.redeem(way), gateway.userinfo(access_token), gateway.postAs('agency', '/revocation', { token: access_token }), moved.start('mobile').then(({ page }) => page),
-      movedTo(gateway, browser).get(`${base}/session/end?${new URLSearchParams({ id_token_hint: id_token })}`)
+      leaving.get(`${base}/session/end?${new URLSearchParams({ id_token_hint: id_token })}`)
     ])
+    const left = mayRead ? asked : await leaving.post(`${base}/session/end`, { ...asked.fields, decision: 'log-out' })  // whose session it is cannot be known
     t.match(redeemed, { ...later, body: { error: 'temporarily_unavailable' } }, `${what}: a code of the other`)
     t.match(shown, mayRead ? { status: 200 } : later, `${what}: a token of the other`)
     t.match(revoked, later, `${what}: its end`)

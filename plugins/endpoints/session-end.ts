@@ -12,7 +12,7 @@ import { checkLogoutAddress, leavingClient, LogoutParameters } from '../../src/p
 import { homeOf, withParameters } from '../../src/protocol/redirect.ts'
 import { clientSessionId } from '../../src/protocol/subject.ts'
 import { life, type SealedRecords, type Session } from '../../src/records.ts'
-import { patienceMs } from '../store.ts'
+import { patienceMs, unlessAway } from '../store.ts'
 
 const querystring = Type.Object({ ...LogoutParameters.properties, posted: parameter(8000), lang: parameter(8) })
 const body = Type.Object({ ...LogoutParameters.properties, posted: parameter(8000), decision: Type.Optional(Type.Enum(['log-out', 'stay'])) })
@@ -28,10 +28,11 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const parameters = open('posted', request.query.posted) ?? request.query
     request.uiLocales = parameters.ui_locales ?? ''
     const logout = await read(request, parameters)
-    const session = await currentSession(request, reply)
-    if (session === undefined) return goOn(request, reply.dropSession(), afterwards(logout))
-    const known = logout.client !== undefined && logout.sid === clientSessionId(app.configuration.keys.subject, session.sid, logout.client.client_id)
-    return known ? end(request, reply, logout, session) : ask(request, reply, logout, parameters)
+    const session = await unlessAway(currentSession(request), 'unknown' as const)
+    // whoever led the browser here ends no login that is on its way in another tab
+    if (session === undefined) return goOn(request, reply.forgetSession(), afterwards(logout))
+    const isProved = session !== 'unknown' && logout.client !== undefined && logout.sid === clientSessionId(app.configuration.keys.subject, session.sid, logout.client.client_id)
+    return isProved ? end(request, reply, logout, session) : ask(request, reply, logout, parameters)
   })
 
   // by a client across sites, which brings no cookies: sealed, and on by GET. Or our own form, which asked the citizen.
@@ -50,7 +51,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     if (asked === undefined) return request.sessionHandle() === '' ? goOn(request, reply, {}) : reply.redirect(`${base}/session/end`, 303)
     const logout = await read(request, asked)
     if (decision === 'stay') return reply.redirect((logout.client && homeOf(logout.client)) ?? `${base}/session/end`, 303)
-    const session = await currentSession(request, reply)
+    const session = await recorded(reply, currentSession(request))
     return session === undefined ? goOn(request, reply.dropSession(), afterwards(logout)) : end(request, reply, logout, session)
   })
 
@@ -76,11 +77,11 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     return { client, post_logout_redirect_uri, state: parameters.state, sid: hint?.sid }
   }
 
-  async function currentSession (request: FastifyRequest, reply: FastifyReply) {
-    return request.sessionHandle() === '' ? undefined : (await recorded(reply, request.findSession()))?.session
+  async function currentSession (request: FastifyRequest) {
+    return request.sessionHandle() === '' ? undefined : (await request.findSession())?.session
   }
 
-  /** When the store cannot say or keep it, the browser's cookies go all the same, and the citizen is told. */
+  /** When the store cannot say or keep it, the cookies of a citizen who wants it go all the same, and the citizen is told. */
   async function recorded<T> (reply: FastifyReply, answer: Promise<T>) {
     try { return await answer } catch (cause) {
       reply.dropSession()
@@ -90,7 +91,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
   /** Ends here first: the cookies and the session, whatever the provider does; then there, if it has a logout and is up. */
   async function end (request: FastifyRequest, reply: FastifyReply, logout: Logout, { sid, person, idp, id_token }: Session) {
-    const { life_seconds } = app.configuration.settings.session
+    // whatever the settings are today: what stands on this sid may have been opened by others
     await recorded(reply, Promise.all([
       app.store.end({ sid }, life.session + life.token),
       app.store.end({ session: request.sessionHandle() }, life.session)
@@ -124,7 +125,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     }))
   }
 
-  /** A logout that does not prove to come from this session asks first (RP-Initiated Logout §2). */
+  /** A logout that does not prove to come from this session, or of which that cannot be known, asks first (RP-Initiated Logout §2). */
   function ask (request: FastifyRequest, reply: FastifyReply, { client, post_logout_redirect_uri }: Logout, { id_token_hint, client_id, state }: LogoutParameters) {
     const providers = [...app.configuration.identityProviders.values()].flatMap(({ issuer, endpoints }) => [issuer, endpoints?.end_session_endpoint ?? issuer])
     return reply.formsEndAt(post_logout_redirect_uri, ...providers).page(logOutPage(request.pageContext(), {

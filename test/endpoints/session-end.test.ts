@@ -71,6 +71,42 @@ t.test('without a proof the citizen is asked', async t => {
   t.ok(await entersByItself(stranger.browser), 'the session whose ID Token was shown goes on')
 })
 
+t.test('a logout that proves nothing takes no login from another tab', async t => {
+  const gateway = await testApp(t)
+  const stranger = await loggedIn(gateway)
+  const led = { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' }
+  for (const [name, leaveHandle] of Object.entries<(browser: Browser) => unknown>({
+    'never logged in': () => {},
+    'a session that is over': async browser => { await browser.logIn('agency'); gateway.wait(1801) },
+    'a session that was ended elsewhere': async browser => {
+      const { browser: other, id_token } = await loggedIn(gateway)
+      browser.setCookie('__Host-session', other.cookies()['__Host-session'])
+      await other.get(end({ id_token_hint: id_token }))
+    },
+    'a handle of nobody': browser => browser.setCookie('__Host-session', 'x')
+  })) {
+    const browser = gateway.browser()
+    await leaveHandle(browser)
+    const reading = await browser.toConsent('town')
+    const choosing = await browser.start('agency')
+    for (const [said, parameters] of Object.entries<Record<string, string>>({
+      'nothing but a language': { ui_locales: 'fr' },
+      'a client by name': { client_id: 'agency', post_logout_redirect_uri: 'https://agency.example/bye' },
+      'an ID Token of another session': { id_token_hint: stranger.id_token, post_logout_redirect_uri: 'https://agency.example/bye' }
+    })) {
+      const posted = await browser.post(`${base}/session/end`, parameters, { crossSite: true })
+      for (const address of [end(parameters), posted.location]) {
+        const page = await browser.get(address, { headers: led })
+        t.match(page, { status: 'post_logout_redirect_uri' in parameters ? 303 : 200 }, `${name}, ${said}: led on`)
+        t.strictSame(page.setCookies.filter(cookie => !cookie.startsWith('__Host-session=;')), [], `${name}, ${said}: at most the handle goes`)
+      }
+    }
+    t.equal(browser.cookie(/session/), undefined, `${name}: and it does`)
+    t.match(await browser.choose(choosing.page), { status: 303, location: /^https:\/\/taxes\.example\// }, `${name}: who was choosing goes to the provider`)
+    t.ok((await browser.agree(reading.page)).query.get('code'), `${name}: who was reading arrives at the service`)
+  }
+})
+
 t.test('who stays is logged in and goes back to the service', async t => {
   const gateway = await testApp(t)
   const { browser } = await loggedIn(gateway)
@@ -236,17 +272,41 @@ t.test('with nothing to log out the client still gets its citizen back', async t
 })
 
 t.test('when the end cannot be recorded the cookies go all the same, and the page says so', async t => {
-  for (const method of ['get', 'end'] as const) {
+  for (const [name, method, isAsked] of [['proved', 'end', false], ['confirmed', 'end', true], ['confirmed, nothing can be read', 'get', true], ['confirmed, no end can be read', 'ended', true]] as const) {
     const gateway = await testApp(t)
     const { browser, id_token } = await loggedIn(gateway)
+    await browser.start('clinic')
     gateway.store.fail(method)
-    const page = await browser.get(end({ id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye' }))
-    t.match(page, { status: 503, code: 'E02', id: /./, location: '', headers: { 'retry-after': /^\d+$/ } }, method)
-    t.equal(browser.cookie(/session|identity/), undefined, `${method}: the browser's cookies are gone`)
-    t.ok(page.waysOn.length > 0, `${method}: a way on`)
+    const hint: Record<string, string> = name === 'confirmed' ? { client_id: 'agency' } : { id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye' }
+    const first = await browser.get(end(hint))
+    if (isAsked) asks(t, first, name)
+    const page = isAsked ? await confirm(browser, first) : first
+    t.match(page, { status: 503, code: 'E02', id: /./, location: '', headers: { 'retry-after': /^\d+$/ } }, name)
+    t.equal(browser.cookie(/session|identity|login/), undefined, `${name}: the browser's cookies are gone`)
+    t.ok(page.waysOn.length > 0, `${name}: a way on`)
     gateway.store.heal()
-    t.notOk(await entersByItself(browser), `${method}: this browser is logged out`)
+    t.notOk(await entersByItself(browser), `${name}: this browser is logged out`)
   }
+})
+
+t.test('while nobody can know whose session it is every logout asks, and ends nothing before the answer', async t => {
+  const gateway = await testApp(t)
+  const stranger = await loggedIn(gateway)
+  const { browser, id_token } = await loggedIn(gateway)
+  const choosing = await browser.start('clinic')
+  for (const method of ['get', 'ended'] as const) {
+    gateway.store.fail(method)
+    for (const [name, parameters] of Object.entries<Record<string, string>>({ nothing: {}, 'an ID Token of another session': { id_token_hint: stranger.id_token }, 'its own ID Token': { id_token_hint: id_token } })) {
+      const page = await browser.get(end(parameters))
+      asks(t, page, `${method}: ${name}`)
+      t.match(await confirm(browser, page, 'stay'), { status: 303 }, `${method}: ${name}: and who stays goes on`)
+    }
+    gateway.store.heal()
+    t.ok(await entersByItself(browser), `${method}: still logged in`)
+  }
+  t.match(await browser.choose(choosing.page), { status: 303, location: /^https:\/\/taxes\.example\// }, 'and on the way in another tab')
+  t.match(await browser.get(end({ id_token_hint: id_token, post_logout_redirect_uri: 'https://agency.example/bye' })), { status: 303, location: 'https://agency.example/bye' }, 'afterwards its proof is one')
+  t.notOk(await entersByItself(browser))
 })
 
 t.test('a list of services that cannot be had is worth no failure: the logout was recorded', async t => {
