@@ -58,7 +58,7 @@ declare module 'fastify' {
     keepSession (handle: string): FastifyReply
     /** Lets go of a session that the browser carries, and of nothing else. */
     forgetSession (): FastifyReply
-    /** Forgets the session, and every login that was under way in this browser. */
+    /** Forgets the session, and every login that was under way in this browser: for a logout that is the citizen's own. */
     dropSession (): FastifyReply
     keepLanguage (language: string): FastifyReply
   }
