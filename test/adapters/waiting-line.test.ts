@@ -257,6 +257,27 @@ t.test('those who begin all at once, where nobody was sent away for a while, are
   t.same(seen().away, [])
 })
 
+t.test('such a surge is of those who begin: nobody else makes it, ends it or has a part in it', async t => {
+  const { come, turns, seen } = lineOf({ most: 100 })
+  come('ending', atATurn)
+  come('nowhere', 150)
+  come('beginning', 60)
+  t.same(seen(), { in: times('ending', atATurn), away: times('nowhere', 50) }, 'who asks for nothing and was sent away is no reason')
+  turns(4, 5)
+  t.same(seen(), { in: times('beginning', 4 * atATurn), away: times('nowhere', 8) })
+
+  const other = lineOf()
+  other.come('ending', atATurn)
+  other.come('beginning')
+  let turned = 0
+  do {
+    other.come('ending', atATurn)
+    other.turns(1, 10)
+    turned++
+  } while (!other.seen().away.includes('beginning') && turned < 1000)
+  t.equal(turned * 10, 240)
+})
+
 t.test('the time that is waited goes by the delay that is allowed', async t => {
   const { come, turns, seen, crowd } = lineOf({ delayMs: 1000 })
   crowd()
