@@ -69,12 +69,13 @@ export default fp(async app => {
     backends.set(address(request), app.now() + backendSeconds)
     if (backends.size > mostBackends) backends.delete(backends.keys().next().value!)
   })
-  const isBackend = async (request: FastifyRequest) => request.routeOptions.config.audience === 'client' &&
-    ((backends.get(address(request)) ?? 0) > app.now() || (request.method === 'POST' && !await isTooMuchOfProofs(request)))
+  const isBackend = (request: FastifyRequest) => (backends.get(address(request)) ?? 0) > app.now()
+  const mayProveItself = async (request: FastifyRequest) => request.method === 'POST' && !await isTooMuchOfProofs(request)
 
   app.decorateRequest('passingLogin', '')
   app.addHook('onRequest', async (request, reply) => {
-    if (!await isTooMuchOfAddress(request) || await isBackend(request)) return
+    if (!await isTooMuchOfAddress(request)) return
+    if (request.routeOptions.config.audience === 'client' && (isBackend(request) || await mayProveItself(request))) return
     request.passingLogin = request.liveLogin()
     if (request.passingLogin !== '' && !await isTooMuchOfLogin(request) && !await isTooMuchOfPassing(request)) return
     figures.limited('address')
