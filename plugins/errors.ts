@@ -27,7 +27,7 @@ declare module 'fastify' {
 const mostMarks = 10_000
 
 /** seconds, by status */
-const retryAfter: Record<number, number> = { 429: 60, 500: 60, 503: 5 }
+const retryAfter: Record<number, number> = { 429: 60, 500: 60, 502: 60, 503: 5 }
 
 const ofFastify: Record<string, Failure> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
@@ -78,6 +78,7 @@ export default fp(async app => {
     if (notice !== undefined && login !== null) {
       app.countFailure(failure.failure, false)
       const { idp = login.idp } = request.params as { idp?: string }
+      reply.removeHeader('retry-after')                                // who is sent on is not to wait (RFC 9110 §10.2.3)
       return reply.redirect(app.ownAddress('/choose', login, { notice, idp }), 303)
     }
     const finished = page === 'finished'

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
+import { failures, OAuthError, type Failure } from '../../src/protocol/errors.ts'
 import { base, jsonOf, requestOf, testApp, type Page } from '../support/test-app.ts'
 
 const pageHeaders = (formAction: string) => ({
@@ -180,4 +181,24 @@ t.test('503 always says when to try again', async t => {
     await gateway.browser().get(`${base}/authorize?${new URLSearchParams(requestOf('agency').parameters)}`, { headers: { 'sec-purpose': 'prefetch' } })
   ]
   for (const { status, headers } of answers) t.match({ status, headers }, { status: 503, headers: { 'retry-after': /^\d+$/ } })
+})
+
+t.test('every page of 5xx says when to come again, and no way back to the chooser does: nobody is to wait there (RFC 9110 §10.2.3)', async t => {
+  const gateway = await testApp(t)
+  const ours = (Object.keys(failures) as Failure[]).filter(failure => failures[failure].status >= 500 && failures[failure].page !== 'busy')
+  t.ok(new Set(ours.map(failure => failures[failure].status)).size > 2)
+  for (const failure of ours) {
+    gateway.app.signer.verify = async () => { throw new OAuthError(failure, 'as this test wants it') }
+    const { status, code, headers } = await gateway.browser().get(`${base}/session/end?id_token_hint=x`)
+    t.match({ status, code, headers }, { status: failures[failure].status, code: failures[failure].citizen, headers: { 'retry-after': /^\d+$/ } }, failure)
+  }
+
+  for (const failure of ['provider_answer_invalid', 'provider_timed_out'] as const) {
+    gateway.providers['taxes']!.failure = failure
+    const browser = gateway.browser()
+    const { page } = await browser.start('agency')
+    const back = await browser.get(browser.callback(await browser.choose(page)))
+    t.match(back, { status: 303, location: /notice=/ }, failure)
+    t.equal(back.headers['retry-after'], undefined, failure)
+  }
 })
