@@ -15,6 +15,7 @@ export interface Answer {
   /** why there is none */
   error?: string
   failure?: string | undefined
+  errorCode?: string | undefined
 }
 
 export interface CallOptions {
@@ -43,11 +44,11 @@ export function createCaller (history: History, clock: () => number): { call: Ca
     const { origin, pathname, search, href } = new URL(url)
     const answer = await ask().catch((error: NodeJS.ErrnoException): Partial<Answer> => ({ error: error.name === 'TimeoutError' ? `no answer within ${patienceMs} ms` : error.code ?? error.name }))
     const whole = { url: href, status: 0, headers: {}, text: '', replica, ...answer, at, endedAt: clock() }
-    const failure = whole.status >= 400 ? failureOf(whole) : undefined
+    const told = whole.status >= 400 ? toldBy(whole) : {}
     const { status, error } = whole
     const retryAfter = whole.headers['retry-after'] !== undefined || undefined
-    history.requests.push(withoutNothing({ n, step, at, ms: whole.endedAt - at, method, status, replica: whole.replica, error, failure, retryAfter }))
-    return { ...whole, failure }
+    history.requests.push(withoutNothing({ n, step, at, ms: whole.endedAt - at, method, status, replica: whole.replica, error, ...told, retryAfter }))
+    return { ...whole, ...told }
 
     /** Which site names lead to, as a citizen's and a service's resolver have it. */
     function sitePreferred () {
@@ -72,10 +73,10 @@ export function createCaller (history: History, clock: () => number): { call: Ca
 }
 
 /** The OAuth error of a JSON answer, or the code on an error page. */
-function failureOf ({ headers, text }: Pick<Answer, 'headers' | 'text'>) {
-  if (!String(headers['content-type']).startsWith('application/json')) return readErrorCode(text)
+function toldBy ({ headers, text }: Pick<Answer, 'headers' | 'text'>): Pick<Answer, 'failure' | 'errorCode'> {
+  if (!String(headers['content-type']).startsWith('application/json')) return { errorCode: readErrorCode(text) }
   const { error } = parsed(text) ?? {}
-  return typeof error === 'string' ? error : undefined
+  return { failure: typeof error === 'string' ? error : undefined }
 }
 
 /** A JSON object, or undefined for anything else. */

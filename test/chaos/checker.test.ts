@@ -248,13 +248,13 @@ t.test('I4: a request that is granted after the same was refused is found, and n
   t.match(check(history)[0]!.evidence, { refusal: { at: 10 } }, 'the earliest refusal is shown')
 })
 
-t.test('I5: an answer of 5xx without Retry-After and without an OAuth error is found', async t => {
+t.test('I5: an answer of 5xx without Retry-After and without an OAuth error is found, whatever code its page shows', async t => {
   const { history } = threeLogins()
   const call = { step: 'authorize', at: 1, ms: 1, method: 'GET', replica: 'one' }
-  history.requests.push({ ...call, status: 503, retryAfter: true }, { ...call, status: 502, failure: 'C07' }, { ...call, status: 500, failure: 'server_error' })
+  history.requests.push({ ...call, status: 503, retryAfter: true }, { ...call, status: 502, retryAfter: true, errorCode: 'C07' }, { ...call, status: 500, failure: 'server_error' })
   t.same(broken(history), [])
-  history.requests.push({ ...call, status: 502 }, { ...call, status: 503, retryAfter: false })
-  t.same(broken(history), ['I5 a 502 says neither when to come again nor what it was', 'I5 a 503 says neither when to come again nor what it was'])
+  history.requests.push({ ...call, status: 502 }, { ...call, status: 503, retryAfter: false }, { ...call, status: 502, errorCode: 'C07' })
+  t.same(broken(history), [502, 503, 502].map(status => `I5 a ${status} says neither when to come again nor what it was`))
 })
 
 t.test('I6: tokens without an event, and events without tokens, are found', async t => {

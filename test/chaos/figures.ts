@@ -100,7 +100,7 @@ export const backToNormal = ({ attempts }: Pick<History, 'attempts'>, from: numb
   .reduce((last, { startedAt }) => Math.max(last, startedAt - from), 0))!
 
 /** No answer, or one that the load balancer gave in place of a replica. */
-export const isUnanswered = ({ status, replica, failure }: Call) => status === 0 || (status >= 500 && replica === undefined && failure === undefined)
+export const isUnanswered = ({ status, replica, failure, errorCode }: Call) => status === 0 || (status >= 500 && replica === undefined && failure === undefined && errorCode === undefined)
 
 /** Requests by way of the load balancer that came to nothing since a moment. */
 export const resetsSince = ({ requests }: Pick<History, 'requests'>, from: number) => requests.filter(call => call.at + call.ms >= from && isThroughBalancer(call) && isUnanswered(call))

@@ -74,8 +74,10 @@ export interface Call {
   replica?: string | undefined
   /** why there was no answer */
   error?: string | undefined
-  /** the OAuth error of a JSON answer, or the code on an error page */
+  /** the OAuth error of a JSON answer */
   failure?: string | undefined
+  /** the code on an error page, which tells a help desk something and a program nothing */
+  errorCode?: string | undefined
   /** it says when to come again */
   retryAfter?: boolean | undefined
 }

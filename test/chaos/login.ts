@@ -144,7 +144,7 @@ export const random = () => randomBytes(32).toString('base64url')
 const anotherThan = (choice: string, { cards }: Chooser) => [...cards].find(([id, { state }]) => id !== choice && state === 'open')?.[0]
 const locationOf = ({ status, headers: { location }, url }: Answer) => status >= 300 && status < 400 && typeof location === 'string' ? new URL(location, url).href : undefined
 const stepOf = (address: string) => new URL(address).pathname.split('/')[1]!
-const reasonOf = ({ status, failure, error = '' }: Pick<Answer, 'status' | 'failure' | 'error'>) => status === 0 ? error : `${status} ${failure ?? ''}`.trim()
+const reasonOf = ({ status, failure, errorCode, error = '' }: Pick<Answer, 'status' | 'failure' | 'errorCode' | 'error'>) => status === 0 ? error : `${status} ${failure ?? errorCode ?? ''}`.trim()
 
 /** What the service makes of what the browser brings back. */
 export async function comeBack (scene: Scene, asked: Asked, parameters: URLSearchParams): Promise<End> {
