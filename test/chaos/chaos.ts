@@ -1,10 +1,12 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { isDeepStrictEqual, parseArgs } from 'node:util'
 import { untimed, type Measure, type Result } from './fault.ts'
 import { faults } from './faults/faults.ts'
-import { reportOf, summarize, toldOf } from './report.ts'
+import { argumentsOf, reportOf, summarize, toldOf, type Conditions } from './report.ts'
+import { revisionOf } from './revision.ts'
 import { quick, startStage, type Stage, type StageOptions } from './stage.ts'
 
 // npm run chaos -- F10 F12: what the gateway does when others fail, measured under load, in real processes on this machine.
@@ -51,7 +53,19 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 const measures = Object.fromEntries(numbers.map((number): [string, Measure] => [number, { ...usual, ...(short ? {} : faults[number]!.usual), ...asked }]))
 const results: Result[] = []
 const began = performance.now()
-const conditions = { arguments: withoutFiles(process.argv.slice(2)), short, measures, passes, node: process.version, cores: availableParallelism(), processor: cpus()[0]!.model, loadBefore: loadavg()[0], at: new Date().toISOString() }
+const conditions: Omit<Conditions, 'minutes'> = {
+  arguments: argumentsOf(values, positionals),
+  revision: revisionOf(fileURLToPath(new URL('../..', import.meta.url))),
+  ...(previous === undefined ? {} : { previous: revisionOf(previous) }),
+  short,
+  measures,
+  passes,
+  node: process.version,
+  cores: availableParallelism(),
+  processor: cpus()[0]!.model,
+  loadBefore: loadavg()[0]!,
+  at: new Date().toISOString()
+}
 try {
   for (let pass = 1; pass <= passes; pass++) {
     if (passes > 1) say(`pass ${pass} of ${passes}`)
@@ -68,7 +82,7 @@ const file = values.json ?? join(mkdtempSync(join(tmpdir(), 'passerelle-chaos-re
 const minutes = Math.round((performance.now() - began) / 6000) / 10
 writeFileSync(file, JSON.stringify({ conditions: { ...conditions, minutes }, summaries, results }, null, 2))
 
-console.log(`Logins over three providers; ${toldOf(measures)}, which is scaled: a real one lasts longer; ${short ? 'the short form: figures of time are not looked at; ' : ''}${minutes} minutes, ${conditions.cores} cores, load ${conditions.loadBefore!.toFixed(1)} before; ${passes === 1 ? 'one pass' : `${passes} passes: minimum / median / maximum`}\n`)
+console.log(`Logins over three providers; ${toldOf(measures)}, which is scaled: a real one lasts longer; ${short ? 'the short form: figures of time are not looked at; ' : ''}${minutes} minutes, ${conditions.cores} cores, load ${conditions.loadBefore.toFixed(1)} before; ${passes === 1 ? 'one pass' : `${passes} passes: minimum / median / maximum`}\n`)
 console.log(reportOf(summaries, fault => faults[fault]!.about))
 for (const { fault, variant, violations, failed } of results) {
   for (const { invariant, what } of violations.slice(0, 5)) console.log(`${fault} ${variant}: ${invariant} broken: ${what}`)
@@ -83,11 +97,6 @@ process.exitCode = summaries.every(({ passed }) => passed) ? 0 : 1
 function chosen (number: string) {
   const { variants: all, short: few = all.slice(0, 1) } = faults[number]!
   return variants === undefined ? (short ? few : all) : all.filter(variant => variants.includes(variant))
-}
-
-/** What was asked for, but for where it is written. */
-function withoutFiles (args: readonly string[]) {
-  return args.filter((arg, i) => ![arg, args[i - 1]].some(option => option === '--json' || option === '--previous'))
 }
 
 function readArguments () {

@@ -1,3 +1,6 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { backToNormal, callbacksUnderWay, eventsMissing, failedAmong, figuresOf, growth, inFlightAt, loginFigures, percentile, resetsSince } from './figures.ts'
 import type { Course } from './course.ts'
@@ -10,7 +13,8 @@ import { chooserPage, type ProviderCard } from '../../src/pages/chooser.ts'
 import { consentPage } from '../../src/pages/consent.ts'
 import { errorPage } from '../../src/pages/error.ts'
 import type { Replica } from './replica.ts'
-import { reportOf, summarize } from './report.ts'
+import { argumentsOf, conditionsOf, reportOf, summarize, type Conditions } from './report.ts'
+import { revisionOf } from './revision.ts'
 
 t.test('a percentile is a value that was measured', async t => {
   const values = Array.from({ length: 100 }, (_, i) => 100 - i)
@@ -167,4 +171,43 @@ t.test('several passes are told as minimum, median and maximum, and one that doe
   t.match(report, /^F10: what it is\n/)
   t.match(report, /open after, s +3 \/ 4 \/ 12/)
   t.match(report, /what did not hold\n +slow +open within 10 s +measured 3 s, 12 s, 4 s/)
+})
+
+t.test('a report names the revision that was measured and the one beside it, shortly, and says so where git knows none; of an earlier report nothing is said', async t => {
+  const conditions: Conditions = { arguments: ['F1'], short: false, measures: { F1: { rate: 10, seconds: 5 } }, passes: 1, node: 'v26.1.0', cores: 2, processor: 'a processor', loadBefore: 0, at: '2026-11-28T20:00:00.000Z', minutes: 3 }
+  const told = (more: Partial<Conditions>) => conditionsOf({ ...conditions, ...more })
+  t.equal(told({}), '`npm run chaos -- F1`: 2026-11-28, Node 26.1.0, 2 cores (a processor), one pass, 3 minutes. F1: 10 logins a second for 5 s')
+  const commit = '0123456789abcdef0123456789abcdef01234567'
+  t.match(told({ revision: { commit, isChanged: false } }), '2026-11-28, revision 0123456, Node')
+  t.match(told({ revision: { commit, isChanged: true }, previous: { commit: 'fedcba9876543210', isChanged: false } }), 'revision 0123456 with changes that are not committed, beside revision fedcba9, Node')
+  t.match(told({ revision: null, previous: null }), 'a revision that git does not know, beside a revision that git does not know, Node')
+})
+
+t.test('what was asked for is told without any path', async t => {
+  t.same(argumentsOf({ previous: '/home/somebody/release', json: '/tmp/report.json', rate: '5', short: true, help: false, runs: undefined }, ['F1', 'F4']), ['F1', 'F4', '--previous', 'DIR', '--rate', '5', '--short'])
+  t.same(argumentsOf({ short: false }, []), [])
+})
+
+t.test('a revision is that of the very tree, which has changed with any file but the modules', async t => {
+  const root = t.testdir({ tree: { 'a.ts': 'a' }, bare: {} })
+  const tree = join(root, 'tree')
+  const git = (...args: string[]) => execFileSync('git', ['-C', tree, '-c', 'user.name=n', '-c', 'user.email=n@example.org', '-c', 'commit.gpgsign=false', ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+  t.equal(revisionOf(join(root, 'bare')), null, 'a directory in a tree is not that tree')
+  t.equal(revisionOf(join(root, 'nowhere')), null)
+  git('init')
+  t.equal(revisionOf(tree), null, 'nothing was committed')
+  git('add', '.')
+  git('commit', '-m', 'one')
+  const commit = git('rev-parse', 'HEAD')
+  t.same(revisionOf(tree), { commit, isChanged: false })
+  symlinkSync(root, join(tree, 'node_modules'))
+  t.same(revisionOf(tree), { commit, isChanged: false })
+  writeFileSync(join(tree, 'b.ts'), 'b')
+  t.same(revisionOf(tree), { commit, isChanged: true }, 'a file that nobody added')
+  git('add', '.')
+  git('commit', '-m', 'two')
+  writeFileSync(join(tree, 'a.ts'), 'another')
+  t.match(revisionOf(tree), { isChanged: true })
+  mkdirSync(join(tree, 'sub'))
+  t.equal(revisionOf(join(tree, 'sub')), null)
 })

@@ -1,6 +1,24 @@
 import type { Measure, Result } from './fault.ts'
 import { median } from './figures.ts'
+import type { Revision } from './revision.ts'
 import { table } from '../world/world.ts'
+
+/** Under what a report came about; earlier ones name no revision. */
+export interface Conditions {
+  arguments: string[]
+  /** of this tree, and of the other release that was tried beside it; null where git did not know it */
+  revision?: Revision | null
+  previous?: Revision | null
+  short: boolean
+  measures: Record<string, Measure>
+  passes: number
+  node: string
+  cores: number
+  processor: string
+  loadBefore: number
+  at: string
+  minutes: number
+}
 
 /** One variant over all passes. */
 export interface Summary {
@@ -59,3 +77,22 @@ export function reportOf (summaries: readonly Summary[], about: (fault: string) 
 /** How much came for how long, of faults alike together: `F1, F2: 10 logins a second for 10 s`. */
 export const toldOf = (measures: Readonly<Record<string, Measure>>): string =>
   [...Map.groupBy(Object.entries(measures), ([, { rate, seconds }]) => `${rate} logins a second for ${seconds} s`)].map(([what, alike]) => `${alike.map(([fault]) => fault).join(', ')}: ${what}`).join('; ')
+
+/** What was asked for, as it can be asked for elsewhere: no file and no directory of this machine. */
+export const argumentsOf = (values: Readonly<Record<string, string | boolean | undefined>>, faults: readonly string[]): string[] => [
+  ...faults,
+  ...Object.entries(values).flatMap(([name, value]) => value === undefined || value === false || name === 'json' ? [] : value === true ? [`--${name}`] : [`--${name}`, name === 'previous' ? 'DIR' : value])
+]
+
+/** Under what a report came about, in words. */
+export const conditionsOf = ({ arguments: args, revision, previous, measures, passes, node, cores, processor, at, minutes }: Conditions): string => [
+  `\`npm run chaos${args.length === 0 ? '' : ` -- ${args.join(' ')}`}\`: ${at.slice(0, 10)}`,
+  ...revision === undefined ? [] : [revisionIn(revision)],
+  ...previous === undefined ? [] : [`beside ${revisionIn(previous)}`],
+  `Node ${node.slice(1)}`,
+  `${cores} cores (${processor})`,
+  passes === 1 ? 'one pass' : `${passes} passes`,
+  `${minutes} minutes. ${toldOf(measures)}`
+].join(', ')
+
+const revisionIn = (revision: Revision | null) => revision === null ? 'a revision that git does not know' : `revision ${revision.commit.slice(0, 7)}${revision.isChanged ? ' with changes that are not committed' : ''}`

@@ -1,13 +1,13 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { faults } from './faults/faults.ts'
-import type { Measure, Result } from './fault.ts'
-import { reportOf, summarize, toldOf } from './report.ts'
+import type { Result } from './fault.ts'
+import { conditionsOf, reportOf, summarize, type Conditions } from './report.ts'
 import { words } from './words.ts'
 
 // node test/chaos/table.ts REPORT.json …: writes docs/faults.md and the table in README, from what npm run chaos -- --json REPORT.json has written; several are passes of one.
 
-interface Report { conditions: { measures: Record<string, Measure>, passes: number, node: string, cores: number, processor: string, at: string, minutes: number, arguments: string[] }, results: Result[] }
+interface Report { conditions: Conditions, results: Result[] }
 
 const columns = {
   'logins attempted': 'logins',
@@ -45,8 +45,7 @@ which are about that, one replica has a core for itself and the setting is what 
 
 A login counts as failed when its citizen, at a provider that is well, does not end with the right userinfo at the service. With F10 and the unknown keys of F12 only the other providers' logins are in these columns, with F11 those since the providers are back.
 
-${reports.map(({ conditions: { measures, passes, node, cores, processor, at, minutes, arguments: args } }) =>
-  `- \`npm run chaos${args.length === 0 ? '' : ` -- ${args.join(' ')}`}\`: ${at.slice(0, 10)}, Node ${node.slice(1)}, ${cores} cores (${processor}), ${passes === 1 ? 'one pass' : `${passes} passes`}, ${minutes} minutes. ${toldOf(measures)}`).join('\n')}
+${reports.map(({ conditions }) => `- ${conditionsOf(conditions)}`).join('\n')}
 
 [README](../README.md#what-happens-when) has the first figures of each in one table.
 
