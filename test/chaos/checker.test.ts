@@ -1,6 +1,6 @@
 import t from 'tap'
 import { check, redeemedAlone } from './checker.ts'
-import { createHistory, type Attempt, type Ending, type History, type Redemption, type Use } from './history.ts'
+import { createHistory, type Attempt, type Ending, type History, type Redemption, type Try, type Use } from './history.ts'
 
 /** One login that went well, as the driver writes it: what each test spoils. */
 function login (history: History, n: number, { client = 'allow', citizen = `citizen-${n}` } = {}) {
@@ -236,6 +236,33 @@ t.test('I3: a token that is good after its end is found, and one that was asked 
     t.same(broken(history), [], 'its answer overlaps the end')
     history.uses.push({ ...use, replica: 'one', at: 50, endedAt: 60 })
     t.same(broken(history), [`I3 a token was good after its ${how}`])
+  }
+})
+
+t.test('I3: after a logout neither introspection, nor the session, nor a code that it had given before may be good; what could not be said, or was asked before, is no breach', async t => {
+  const found: Record<Try['by'], string> = {
+    introspection: 'I3 a token was said to be active after its logout',
+    session: 'I3 a session let its citizen in after its logout',
+    code: 'I3 a code of its session was redeemed after its logout'
+  }
+  for (const [by, breach] of Object.entries(found) as Array<[Try['by'], string]>) {
+    const { history } = threeLogins()
+    const tried: Try = { n: 0, access_token: 'token-0', by, at: 60, endedAt: 65, replica: 'two', status: 200, isGood: true }
+    const ending: Ending = { n: 0, access_token: 'token-0', how: 'logout', at: 50 }
+    history.endings.push(ending)
+    history.tries.push({ ...tried, at: 49 }, { ...tried, isGood: false }, { ...tried, status: 503, isGood: undefined }, { ...tried, access_token: 'token-1' })
+    t.same(broken(history), [], by)
+    history.tries.push(tried)
+    t.same(broken(history), [breach], by)
+    t.match(check(history)[0]!.evidence, { use: { by, at: 60 }, ending: { how: 'logout' } }, by)
+
+    ending.how = 'revocation'
+    t.same(broken(history), by === 'introspection' ? ['I3 a token was said to be active after its revocation'] : [], `${by}: of a token alone`)
+    ending.how = 'logout'
+    history.emptied.push({ site: 'a', at: 55 })
+    t.same(broken(history), by === 'introspection' ? [breach] : [], `${by}: Redis came back empty`)
+    history.emptied[0]!.at = 45
+    t.same(broken(history), [breach], `${by}: it had before`)
   }
 })
 

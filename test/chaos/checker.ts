@@ -1,6 +1,6 @@
 import { isSealedHandle, siteOf } from '../../src/adapters/handles.ts'
 import { life } from '../../src/records.ts'
-import type { Attempt, Ending, History, Redemption, Use } from './history.ts'
+import type { Attempt, Ending, History, Redemption, Try, Use } from './history.ts'
 
 /** Something that must never be, and what shows that it was. */
 export interface Violation { invariant: 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I6', what: string, evidence: Record<string, unknown> }
@@ -77,23 +77,38 @@ function answersAreOnesOwn ({ attempts, redemptions, uses }: History): Violation
 /** I3: after an acknowledged logout or revocation nothing succeeds any more, but where Redis cannot say so a token that holds its record lives out its minute. */
 function endsAreFinal (history: History): Violation[] {
   const ends = Map.groupBy(history.endings, ({ access_token }) => access_token)
-  return history.uses.filter(isTokens).flatMap(use => {
-    const ending = ends.get(use.access_token)?.find(ending => ending.at <= use.at && !livesItOut(history, use, ending))
-    return ending === undefined ? [] : [{ invariant: 'I3', what: `a token was good after its ${ending.how}`, evidence: { use, ending } } satisfies Violation]
+  const later = [
+    ...history.uses.filter(isTokens).map(use => ({ use, what: 'a token was good', mayBe: livesItOut })),
+    ...history.tries.filter(({ isGood }) => isGood).map(use => ({ use, ...goodBy[use.by] }))
+  ]
+  return later.flatMap(({ use, what, mayBe }) => {
+    const ending = ends.get(use.access_token)?.find(ending => ending.at <= use.at && !mayBe(history, use, ending))
+    return ending === undefined ? [] : [{ invariant: 'I3', what: `${what} after its ${ending.how}`, evidence: { use, ending } } satisfies Violation]
   })
+}
+
+const isBetween = ({ at }: { at: number }, ending: Ending, use: Pick<Use, 'at'>) => at >= ending.at && at <= use.at
+
+/** Only a logout ends a session, and what says so is kept at the site where it was opened: it may go with that. */
+const isNotReached = ({ emptied }: History, use: Pick<Use, 'at'>, ending: Ending) => ending.how !== 'logout' || emptied.some(moment => isBetween(moment, ending, use))
+
+/** What it means that something else was good, and when it may be. */
+const goodBy: Record<Try['by'], { what: string, mayBe: typeof livesItOut }> = {
+  introspection: { what: 'a token was said to be active', mayBe: livesItOut },
+  session: { what: 'a session let its citizen in', mayBe: isNotReached },
+  code: { what: 'a code of its session was redeemed', mayBe: isNotReached }
 }
 
 /**
  * Whether a token may be good still since it holds its record: a logout does not reach it; of another end Redis cannot tell while it is away, nor when it came back empty,
  * nor when the process that was to tell it is no more.
  */
-function livesItOut (history: History, use: Use, ending: Ending) {
+function livesItOut (history: History, use: Pick<Use, 'access_token' | 'at' | 'endedAt'>, ending: Ending) {
   const { access_token, at } = use
   if (!isSealedHandle(access_token) || at > ending.at + life.sealedHandle * 1000) return false
-  const isBetween = (moment: { at: number }) => moment.at >= ending.at && moment.at <= at
   return ending.how === 'logout' || isAway(history, access_token, use) ||
-    history.emptied.some(emptied => emptied.site === siteOf(access_token) && isBetween(emptied)) ||
-    (isAway(history, access_token, ending) && history.startedAnew.some(isBetween))
+    history.emptied.some(emptied => emptied.site === siteOf(access_token) && isBetween(emptied, ending, use)) ||
+    (isAway(history, access_token, ending) && history.startedAnew.some(start => isBetween(start, ending, use)))
 }
 
 /** I4: nothing is 200 after the same request by the same client was `invalid_grant`; by a code that holds its record, and while Redis is away, at the same replica. */

@@ -127,6 +127,7 @@ export async function logInBeside (scene: Scene, citizen: string, { site, before
     ...(site === undefined ? {} : { site })
   })
   const login = await logIn(scene, attempt, jar)
+  if (login !== undefined) scene.waiting.push(login)
   return { attempt, jar, finished: isFinished(login) ? login : undefined }
 }
 

@@ -4,6 +4,7 @@ export interface History {
   requests: Call[]
   redemptions: Redemption[]
   uses: Use[]
+  tries: Try[]
   endings: Ending[]
   events: TokenEvent[]
   /** when no Redis answered at all, or none of this site, or not across the link, with the seconds after it in which replicas find out */
@@ -118,6 +119,21 @@ export interface Use {
   given_name?: unknown
 }
 
+/** A try to go on by something else that the end of a token has to reach. */
+export interface Try {
+  n: number
+  /** the token whose end is meant */
+  access_token: string
+  /** that token at introspection; its session's cookie, where the citizen must not be asked; or a code that its session had given before */
+  by: 'introspection' | 'session' | 'code'
+  at: number
+  endedAt: number
+  replica: string | undefined
+  status: number
+  /** undefined where that could not be said */
+  isGood: boolean | undefined
+}
+
 /** The acknowledged end of a token: nothing that begins later may succeed with it. */
 export interface Ending { n: number, access_token: string, how: 'revocation' | 'logout' | 'replay' | 'closing', at: number }
 
@@ -128,4 +144,4 @@ export interface TokenEvent { login: string, client_id: string, replica: string 
 export const toldMs = 3000
 
 /** A history in which nothing has happened. */
-export const createHistory = (): History => ({ attempts: [], requests: [], redemptions: [], uses: [], endings: [], events: [], storeAway: [], emptied: [], startedAnew: [] })
+export const createHistory = (): History => ({ attempts: [], requests: [], redemptions: [], uses: [], tries: [], endings: [], events: [], storeAway: [], emptied: [], startedAnew: [] })

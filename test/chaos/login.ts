@@ -5,7 +5,8 @@ import type { CookieJar } from '../world/browser.ts'
 import type { Answer } from './calls.ts'
 import type { Attempt, Outcome } from './history.ts'
 import { offersWayOn, readChooser, readConsent, type Chooser } from './pages.ts'
-import { challengeOf, createService, type Scene, type Service } from './service.ts'
+import type { Replica } from './replica.ts'
+import { challengeOf, createService, directly, seen, type Scene, type Service } from './service.ts'
 
 /** A login that brought a code to its service, whatever became of that: what can be tried with it afterwards. */
 export interface Brought { attempt: Attempt, service: Service, verifier: string, code: string, jar: CookieJar }
@@ -146,6 +147,17 @@ const locationOf = ({ status, headers: { location }, url }: Answer) => status >=
 const stepOf = (address: string) => new URL(address).pathname.split('/')[1]!
 const reasonOf = ({ status, failure, errorCode, error = '' }: Pick<Answer, 'status' | 'failure' | 'errorCode' | 'error'>) => status === 0 ? error : `${status} ${failure ?? errorCode ?? ''}`.trim()
 
+/** What a browser's session gives this service without a question to the citizen (OpenID Connect Core §3.1.2.1), by the load balancer or at one replica: a code, where it is good. */
+export async function enterSilently ({ stage: { issuer }, history, call }: Scene, { attempt: { n, nonce }, service, verifier, access_token, jar }: Finished, replica?: Replica): Promise<string | undefined> {
+  const entrance = new URL(service.authorizationUrl({ state: random(), nonce, code_challenge: challengeOf(verifier), prompt: 'none' }))
+  const answer = await call('silent', `${replica?.url ?? issuer}${entrance.pathname}${entrance.search}`, { n, ...directly(replica), headers: { accept: 'text/html', cookie: jar.header(entrance, 'GET', true) } })
+  const back = locationOf(answer)
+  const told = back?.startsWith(service.redirect_uri) ? new URL(back).searchParams : undefined
+  const code = told?.get('code') ?? undefined
+  history.tries.push({ n, access_token, by: 'session', ...seen(answer), isGood: code !== undefined || (told?.get('error') === 'login_required' ? false : undefined) })
+  return code
+}
+
 /** What the service makes of what the browser brings back. */
 export async function comeBack (scene: Scene, asked: Asked, parameters: URLSearchParams): Promise<End> {
   const { attempt, service, verifier, state } = asked
@@ -172,11 +184,19 @@ export async function comeBack (scene: Scene, asked: Asked, parameters: URLSearc
   return { outcome: 'success', tokens: { code, ...answer.tokens } }
 }
 
-/** One token request at every replica at once: one of them gives tokens, which the others' refusal ends; of a code that holds its record each may, while Redis is away. */
-async function race ({ stage: { replicas } }: Scene, { attempt: { n }, service, verifier }: Asked, code: string): Promise<End> {
+/**
+ * One token request at every replica at once: one of them gives tokens, which the others' refusal ends; of a code that holds its record each may, while Redis is away. What
+ * ends is the access token: the ID Token has to be right all the same.
+ */
+async function race ({ stage: { replicas } }: Scene, { attempt, attempt: { n }, service, verifier }: Asked, code: string): Promise<End> {
   const answers = await Promise.all(replicas.filter(replica => replica.isThere()).map(replica => service.redeem({ n, code, verifier, replica })))
-  const given = answers.filter(({ tokens }) => tokens !== undefined)
-  return given.length === 1 || (given.length > 1 && isSealedHandle(code)) ? { outcome: 'raced' } : { outcome: 'failed', why: `a race gave ${given.length} sets of tokens: ${answers.map(reasonOf).join(', ')}` }
+  const given = answers.flatMap(({ tokens }) => tokens ?? [])
+  if (given.length !== 1 && !(given.length > 1 && isSealedHandle(code))) return { outcome: 'failed', why: `a race gave ${given.length} sets of tokens: ${answers.map(reasonOf).join(', ')}` }
+  for (const { id_token } of given) {
+    const claims = await service.verify(attempt, id_token)
+    if ('fault' in claims) return { outcome: 'failed', why: `ID Token: ${claims.fault}` }
+  }
+  return { outcome: 'raced' }
 }
 
 /** Before its client does, another client asks with the code, and somebody who does not have the verifier. */

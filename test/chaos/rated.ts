@@ -67,7 +67,7 @@ async function look (stage: Stage, { rate: first, short, say }: Pick<Terms, 'rat
 async function sustain (stage: Stage, rate: number, seconds: number) {
   const coreSeconds = () => metricOfAll(stage.replicas, 'process_cpu_seconds_total')
   const before = await coreSeconds()
-  const run = startRun(stage, { rate, oneIn: Infinity })
+  const run = startRun(stage, { rate, oneIn: 'none' })
   await pause(seconds * 1000)
   const busy = (await coreSeconds() - before) / seconds / stage.replicas.length
   const { history: { attempts }, mostLateMs, leftOut } = await run.end()

@@ -28,13 +28,25 @@ export interface Run {
   end (): Promise<Ended>
 }
 
-export interface Ended { history: History, violations: Violation[], replayed: number, /** codes of logins that did not end with tokens, tried again too, and those of them that gave some then */ otherCodes: { tried: number, given: number }, lostTokens: number, /** logins that could not begin or be replayed, since something did not keep up */ leftOut: number, mostLateMs: number }
+export interface Ended {
+  history: History
+  violations: Violation[]
+  replayed: number
+  /** codes of logins that did not end with tokens, tried again too, and those of them that gave some then */
+  otherCodes: { tried: number, given: number }
+  /** codes that were not tried again before the load was over */
+  waited: number
+  lostTokens: number
+  /** logins that could not begin or be replayed, since something did not keep up */
+  leftOut: number
+  mostLateMs: number
+}
 
 const settleMs = 5000
 
 export interface RunOptions extends Pick<DriverOptions, 'rate' | 'persists' | 'staysAtSite'>, Pick<Scene, 'keptMs' | 'lingersMs'>, KeyKeeping {
-  /** of so many logins that went well one is tried again: each, unless set, and always of those that did not */
-  oneIn?: number
+  /** of so many logins that went well one is tried again while the load lasts, and the others' codes when it is over: each, unless set, and always those that did not; with `none` nothing is */
+  oneIn?: number | 'none'
 }
 
 /** Starts logins at this rate, what tries them again, and the watch over every replica. */
@@ -44,12 +56,16 @@ export function startRun (stage: Stage, { rate, persists = false, staysAtSite = 
   const clock = () => Math.round((performance.now() - began) * 100) / 100
   const { call, close } = createCaller(history, clock)
   const keyCaches = createKeyCaches({ issuer: stage.issuer, call, clock, ...keeping })
-  const scene = { stage, history, call, clock, keyCaches, keptMs, lingersMs }
+  const scene: Scene = { stage, history, call, clock, keyCaches, keptMs, lingersMs, waiting: [] }
   const eventsBefore = stage.replicas.map(({ events }) => events.length)
   const watch = startWatch(scene)
   const replayer = startReplayer(scene)
   let well = 0
-  const onCode: typeof replayer.add = login => { if (!isWell(login.attempt) || well++ % oneIn === 0) replayer.add(login) }
+  const onCode = (login: Brought) => {
+    if (oneIn === 'none') return
+    if (!isWell(login.attempt) || well++ % oneIn === 0) replayer.add(login)
+    else scene.waiting.push(login)
+  }
   const drivers = [startDriver(scene, { rate, persists, staysAtSite, onCode })]
 
   const until = async (isTrue: () => boolean | Promise<boolean>, seconds: number) => {
@@ -87,6 +103,7 @@ export function startRun (stage: Stage, { rate, persists = false, staysAtSite = 
         violations: check(history),
         replayed: replayer.figures.tried,
         otherCodes: replayer.otherCodes,
+        waited: scene.waiting.length,
         lostTokens: replayer.figures.lostTokens,
         leftOut: drivers.reduce((sum, { figures }) => sum + figures.leftOut, replayer.figures.leftOut),
         mostLateMs: Math.max(...drivers.map(({ figures }) => figures.mostLateMs))

@@ -1,8 +1,9 @@
 import { jwtVerify } from 'jose'
 import { createHash } from 'node:crypto'
-import { parsed, type Caller } from './calls.ts'
+import { parsed, type Answer, type Caller } from './calls.ts'
 import type { Attempt, History } from './history.ts'
 import type { KeyCaches } from './key-caches.ts'
+import type { Brought } from './login.ts'
 import type { Replica } from './replica.ts'
 import type { Client, Stage } from './stage.ts'
 
@@ -17,6 +18,8 @@ export interface Scene {
   keptMs?: number
   /** how long citizens look at a page, or stay at a provider, at most */
   lingersMs?: number
+  /** logins whose codes are tried again when the load is over, and no sooner */
+  waiting: Brought[]
 }
 
 interface RedeemOptions {
@@ -33,6 +36,12 @@ const clockTolerance = 30
 /** Nothing a replica does takes longer; one that is frozen is not waited for. */
 const directPatienceMs = 10_000
 
+/** Past the load balancer, where a replica is named. */
+export const directly = (replica?: Replica) => replica === undefined ? {} : { replica: replica.name, patienceMs: directPatienceMs }
+
+/** What is written down of every answer. */
+export const seen = ({ at, endedAt, replica, status }: Pick<Answer, 'at' | 'endedAt' | 'replica' | 'status'>) => ({ at, endedAt, replica, status })
+
 export type Service = ReturnType<typeof createService>
 
 /** A client's server: what it asks the gateway, each answer written into the history. */
@@ -40,17 +49,21 @@ export function createService ({ stage: { issuer }, history, call, keyCaches }: 
   const byHeader = method === 'client_secret_basic'
   const headers: Record<string, string> = byHeader ? { authorization: `Basic ${Buffer.from(`${client_id}:${client_secret}`).toString('base64')}` } : {}
   const at = (path: string, replica?: Replica) => `${replica?.url ?? issuer}${path}`
-  const named = (replica?: Replica) => replica === undefined ? {} : { replica: replica.name, patienceMs: directPatienceMs }
 
   /** A form by which this client proves itself. */
   const post = (step: string, path: string, fields: Record<string, string>, n: number, replica?: Replica) =>
-    call(step, at(path, replica), { method: 'POST', n, ...named(replica), headers, body: new URLSearchParams({ ...fields, ...(byHeader ? {} : { client_id, client_secret }) }) })
+    call(step, at(path, replica), { method: 'POST', n, ...directly(replica), headers, body: new URLSearchParams({ ...fields, ...(byHeader ? {} : { client_id, client_secret }) }) })
+
+  async function askForTokens (step: string, fields: Record<string, string>, n: number, replica?: Replica) {
+    const answer = await post(step, '/token', fields, n, replica)
+    return { ...answer, tokens: answer.status === 200 ? tokensIn(answer.text) : undefined }
+  }
 
   return {
     client_id,
     redirect_uri,
 
-    authorizationUrl: (parameters: { state: string, nonce: string, code_challenge: string }) =>
+    authorizationUrl: (parameters: { state: string, nonce: string, code_challenge: string, prompt?: 'none' }) =>
       `${issuer}/authorize?${new URLSearchParams({ client_id, redirect_uri, response_type: 'code', scope: 'openid given_name', acr_values: 'eidas1', code_challenge_method: 'S256', ...parameters })}`,
 
     /** The same as it is sent by a client that pushes, which asks by what it is given for it (RFC 9126 §2, §4); undefined where it is given nothing. */
@@ -64,8 +77,8 @@ export function createService ({ stage: { issuer }, history, call, keyCaches }: 
     /** Asks for tokens with a code (OpenID Connect Core §3.1.3). */
     async redeem ({ n, code, verifier, redirect_uri: address = redirect_uri, replica }: RedeemOptions) {
       const fields = { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: address }
-      const answer = await post(replica === undefined ? 'token' : 'replay', '/token', fields, n, replica)
-      const tokens = answer.status === 200 ? tokensIn(answer.text) : undefined
+      const answer = await askForTokens(replica === undefined ? 'token' : 'replay', fields, n, replica)
+      const { tokens } = answer
       const [{ kid }, { sub, nonce, sid }] = partsOf(tokens?.id_token ?? '')
       history.redemptions.push({
         n,
@@ -73,14 +86,18 @@ export function createService ({ stage: { issuer }, history, call, keyCaches }: 
         by: client_id,
         request: digestOf(JSON.stringify(fields)),
         code_challenge: challengeOf(verifier),
-        at: answer.at,
-        endedAt: answer.endedAt,
-        replica: answer.replica,
-        status: answer.status,
+        ...seen(answer),
         ...(answer.failure === undefined ? {} : { failure: answer.failure }),
         ...(tokens === undefined ? {} : { access_token: tokens.access_token, kid, sub, nonce, sid })
       })
-      return { ...answer, tokens }
+      return answer
+    },
+
+    /** The same with a code that a session gave before it was ended, beside the history of codes: it must be refused. */
+    async redeemLate ({ n, code, verifier, access_token, replica }: Required<Omit<RedeemOptions, 'redirect_uri'>> & { access_token: string }) {
+      const answer = await askForTokens('late', { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri }, n, replica)
+      const isGood = answer.tokens !== undefined || (answer.failure === 'invalid_grant' ? false : undefined)
+      history.tries.push({ n, access_token, by: 'code', ...seen(answer), isGood })
     },
 
     /** What an ID Token says of the citizen, or what is wrong with it (OpenID Connect Core §3.1.3.7). */
@@ -96,10 +113,19 @@ export function createService ({ stage: { issuer }, history, call, keyCaches }: 
 
     /** Asks who the citizen is (OpenID Connect Core §5.3). */
     async ask ({ n, access_token, replica }: { n: number, access_token: string, replica?: Replica }) {
-      const answer = await call(replica === undefined ? 'userinfo' : 'use', at('/userinfo', replica), { n, ...named(replica), headers: { authorization: `Bearer ${access_token}` } })
+      const answer = await call(replica === undefined ? 'userinfo' : 'use', at('/userinfo', replica), { n, ...directly(replica), headers: { authorization: `Bearer ${access_token}` } })
       const claims = answer.status === 200 ? parsed(answer.text) ?? {} : {}
-      history.uses.push({ n, access_token, at: answer.at, endedAt: answer.endedAt, replica: answer.replica, status: answer.status, sub: claims['sub'], given_name: claims['given_name'] })
+      history.uses.push({ n, access_token, ...seen(answer), sub: claims['sub'], given_name: claims['given_name'] })
       return { ...answer, claims }
+    },
+
+    /** Asks, as a data provider, whether a token is active (RFC 7662 §2); undefined where that could not be said. */
+    async introspect ({ n, access_token, replica }: { n: number, access_token: string, replica: Replica }) {
+      const answer = await post('introspection', '/introspection', { token: access_token }, n, replica)
+      const { active } = answer.status === 200 ? parsed(answer.text) ?? {} : {}
+      const isGood = typeof active === 'boolean' ? active : undefined
+      history.tries.push({ n, access_token, by: 'introspection', ...seen(answer), isGood })
+      return isGood
     },
 
     /** Ends a token (RFC 7009 §2.2); an answer of 200 is its acknowledgement. */

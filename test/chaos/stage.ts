@@ -14,13 +14,15 @@ import { createReplica, type Replica } from './replica.ts'
 import { linkOf, portsBy, waysTo, type Link, type Site } from './sites.ts'
 
 /** A service that logs citizens in. */
-export interface Client { client_id: string, client_secret: string, redirect_uri: string, post_logout_redirect_uri: string, method: 'client_secret_basic' | 'client_secret_post', consent: 'skip' | 'information', degraded: 'allow' | 'deny', /** whether it pushes its requests, and makes no others */ pushes?: boolean }
+export interface Client { client_id: string, client_secret: string, redirect_uri: string, post_logout_redirect_uri: string, method: 'client_secret_basic' | 'client_secret_post', consent: 'skip' | 'information', degraded: 'allow' | 'deny', /** whether it pushes its requests, and makes no others */ pushes?: boolean, /** whether it may ask what the tokens of others are worth */ introspects?: boolean }
 
 /** All that a run needs, in real processes on this machine. */
 export interface Stage {
   issuer: string
   /** those that are registered now */
   clients: Client[]
+  /** a data provider, which no citizen enters */
+  agency: Client
   providers: Provider[]
   /** a provider that runs and that nobody has registered, where there is one */
   spare?: Provider | undefined
@@ -80,6 +82,7 @@ export async function startStage ({ breaker = {}, replicas: count = 2, sites: si
     const port = await freePort()
     const issuer = `http://passerelle.localhost:${port}`
     const clients = createClients(pushing)
+    const agency = newClient('agency', { method: 'client_secret_basic', consent: 'information', degraded: 'deny', introspects: true })
     const lifetime = { teardown: (ending: () => unknown) => endings.push(ending) }
     const places = await Promise.all(marks.slice(0, siteCount).map(async mark => {
       const cluster = await startCluster(lifetime, { primaries: 3, replicas: siteCount > 1 ? 0 : 1, nodeTimeoutMs, severable })
@@ -102,7 +105,7 @@ export async function startStage ({ breaker = {}, replicas: count = 2, sites: si
       const name = names[i]!
       const own = join(directory, name)
       const [ownPort, operationsPort] = [await freePort(), await freePort()]
-      writeConfiguration(own, { issuer, port: ownPort, operationsPort, clients, providers, breaker, load, places, keys: ownKeys ? 'keys' : '../keys' })
+      writeConfiguration(own, { issuer, port: ownPort, operationsPort, clients: [...clients, agency], providers, breaker, load, places, keys: ownKeys ? 'keys' : '../keys' })
       configurations[i] = openConfiguration(own, { mounted })
       if (ownKeys) configurations[i].receiveKeys(keys)
       const ways = portsBy(places.filter(place => place.mark !== mark))
@@ -114,7 +117,7 @@ export async function startStage ({ breaker = {}, replicas: count = 2, sites: si
     const balancer = await startBalancer({ directory, port, servers: replicas, retriesGets })
     endings.push(() => balancer.stop())
     const sites = places.map(place => ({ ...place, replicas: replicas.filter(({ site }) => site === place.mark) }))
-    return { issuer, clients, providers, spare: spareProvider, replicas, configurations, keys, balancer, cluster: sites[0]!.cluster, sites, link: linkOf(sites), stop }
+    return { issuer, clients, agency, providers, spare: spareProvider, replicas, configurations, keys, balancer, cluster: sites[0]!.cluster, sites, link: linkOf(sites), stop }
   } catch (error) {
     await stop()
     throw error
@@ -130,7 +133,7 @@ const createClients = (pushing: boolean): Client[] => [
   newClient('deny', { method: 'client_secret_post', consent: 'information', degraded: 'deny' }),
   ...pushing ? [newClient('pushes', { method: 'client_secret_basic', consent: 'information', degraded: 'deny', pushes: true })] : []
 ]
-const newClient = (client_id: string, how: Pick<Client, 'method' | 'consent' | 'degraded' | 'pushes'>): Client => ({
+const newClient = (client_id: string, how: Pick<Client, 'method' | 'consent' | 'degraded' | 'pushes' | 'introspects'>): Client => ({
   client_id,
   client_secret: randomBytes(32).toString('base64url'),
   redirect_uri: `http://${client_id}.localhost/callback`,
@@ -161,7 +164,7 @@ function writeConfiguration (directory: string, { issuer, port, operationsPort, 
       ? { sites: places.map(({ mark, cluster: { urls } }) => ({ site: mark, urls, node_timeout_ms: nodeTimeoutMs })) }
       : { redis: { node_timeout_ms: nodeTimeoutMs } })
   })
-  for (const { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method, consent, degraded, pushes } of clients) {
+  for (const { client_id, client_secret, redirect_uri, post_logout_redirect_uri, method, consent, degraded, pushes, introspects } of clients) {
     document(`clients/${client_id}.yaml`, {
       client_id,
       name: `Service ${client_id}`,
@@ -173,7 +176,8 @@ function writeConfiguration (directory: string, { issuer, port, operationsPort, 
       scopes: ['openid', 'given_name'],
       consent,
       degraded,
-      ...(pushes ? { require_pushed_authorization_requests: true } : {})
+      ...(pushes ? { require_pushed_authorization_requests: true } : {}),
+      ...(introspects ? { introspection: true } : {})
     })
   }
   for (const [index, { id, issuer, client_id, client_secret }] of providers.entries()) {

@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { oneIn } from './faults/f18.ts'
 import { faults } from './faults/faults.ts'
 import type { Result } from './fault.ts'
 import { conditionsOf, reportOf, summarize, type Conditions } from './report.ts'
@@ -37,13 +38,16 @@ writeFileSync(new URL('docs/faults.md', root), `# What each fault costs
 Written by \`node test/chaos/table.ts\` from what \`npm run chaos\` measured and [README](../README.md#what-happens-when) says in words. Of several passes: minimum / median / maximum, or the one figure that all of them gave.
 
 Whole logins arrive at a fixed rate, whatever becomes of earlier ones, through HAProxy, at replicas of the gateway on a Redis Cluster of three primaries and three replicas (node timeout 2 s), with three identity providers, one service
-with \`degraded: allow\` and one with \`deny\`. Every attempt is written down; every code that reached its service is tried again at every replica, by its own client and by another, whether it gave tokens or not; tokens are revoked or
-logged out and used again; a checker reads all of it afterwards. All processes, and the load itself, share the cores of one machine. Times include what Redis' own failover takes.
+with \`degraded: allow\` and one with \`deny\`. Every attempt is written down. Every code that reached its service is tried again at every replica that is there, by its own client and by another, whether it gave tokens or not, and once more when
+the load is over; in F18 and F19, where that is a load of its own, one in ${oneIn} of the logins that went well, and the others' codes only then, by their own client. Tokens are revoked or logged out and used again, one in three at introspection, too; where the
+session of such a one was ended its cookie is brought again, and a code that it had given before. A checker reads all of it afterwards, and no fault holds in which nothing was tried. All processes, and the load itself, share the cores of one
+machine. Times include what Redis' own failover takes.
 
 For that reason every fault but F18 and F19 runs with \`load.delay_ms: 1000\` in place of 40: a replica that has to wait for a core that the load, Redis or the balancer has would send citizens away for what is none of its doing. In F18 and F19,
 which are about that, one replica has a core for itself and the setting is what it is by default. All who come here have the address 127.0.0.1, which \`rate_limits.exempt_networks\` leaves out by default: no limit by address is tried by these runs.
 
-A login counts as failed when its citizen, at a provider that is well, does not end with the right userinfo at the service. With F10 and the unknown keys of F12 only the other providers' logins are in these columns, with F11 those since the providers are back.
+A login counts as failed when its citizen, at a provider that is well, does not end with the right userinfo at the service. With F10 and the unknown keys of F12 only the other providers' logins are in these columns, with F11 those since the providers are back, with F24
+those at providers that were well; with F15 nobody failed who came to a service that was closed.
 
 ${reports.map(({ conditions }) => `- ${conditionsOf(conditions)}`).join('\n')}
 

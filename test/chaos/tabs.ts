@@ -1,6 +1,6 @@
 import { createBrowser, type Browser, type Page } from '../world/browser.ts'
 import { beginAttempt } from './driver.ts'
-import { ask, comeBack, entranceOf, type Asked, type Finished } from './login.ts'
+import { ask, comeBack, entranceOf, type Asked, type Brought } from './login.ts'
 import { offersWayOn, readChooser, readConsent } from './pages.ts'
 import type { Run } from './run.ts'
 import { createService } from './service.ts'
@@ -26,7 +26,7 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
   const service = createService(scene, client)
   const browser: Browser = createBrowser({ stopAt: [service.redirect_uri, ...stopsAtProvider ? [provider!.issuer] : []] })
   if (!keepsCookies) browser.jar.keep = () => {}
-  const finished: Finished[] = []
+  const brought: Brought[] = []
   let first: number | undefined
 
   async function open (): Promise<Tab> {
@@ -80,9 +80,10 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
         const parameters = new URL(page.location).searchParams
         const { outcome, why, tokens } = await comeBack(scene, asked, parameters)
         attempt.endedAt = clock()
+        const code = parameters.get('code')
+        if (code !== null && code === attempt.code) brought.push({ attempt, service, verifier: asked.verifier, code, jar: browser.jar, ...tokens })
         if (tokens !== undefined) {
           attempt.outcome = outcome
-          finished.push({ attempt, service, verifier: asked.verifier, jar: browser.jar, ...tokens })
           return 'finished'
         }
         attempt.why = why ?? ''
@@ -108,9 +109,9 @@ export function sitDown (run: Run, { keepsCookies = true, stopsAtProvider = fals
 
     /** Time goes by: what a browser keeps for so long it keeps no more. */
     grow (seconds: number) { for (const cookie of browser.jar.cookies) cookie.expires -= seconds * 1000 },
-    /** The end of the day: what was finished is tried again, which ends the browser's session too. */
+    /** The end of the day: what was brought to the service is tried again, which ends the browser's session too. */
     async close () {
-      for (const login of finished) run.tryAgain(login)
+      for (const login of brought) run.tryAgain(login)
       await browser.close()
     }
   }

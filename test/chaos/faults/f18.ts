@@ -25,8 +25,8 @@ const memoryLeft = 1.5
 const badConnections = 256
 /** until the connections of others are there */
 const lettingInSeconds = 20
-/** Of so many finished logins one is tried again: that is a load, too. */
-const oneIn = 20
+/** Of so many finished logins one is tried again at once, and the others when it is over: that is a load, too. */
+export const oneIn = 20
 
 /** F18: too many come. */
 export const tooMany = faultOf<Variant>('F18', {
