@@ -1,7 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { redeemedAlone } from './checker.ts'
-import { always, none, type Criterion, type Result, type Terms } from './fault.ts'
+import { none, unbroken, type Criterion, type Result, type Terms } from './fault.ts'
 import { failedAmong, loginFigures, recoveredIn, underWayIn } from './figures.ts'
+import { shown } from './proof.ts'
 import { startRun, type Ended, type Run, type RunOptions } from './run.ts'
 import type { Stage } from './stage.ts'
 
@@ -47,8 +48,8 @@ const retriesOf = async ({ balancer }: Stage) => (await balancer.standing()).red
 export const touchable = ({ history, from, end }: Course<unknown>) => underWayIn(history, { from, to: end })
 
 /** What every fault reports of its logins, beside what is its own; its criteria, beside what must always hold. */
-export function resultOf (course: Course<unknown>, own: Pick<Result, 'fault' | 'variant' | 'figures' | 'criteria'> & { /** in place of what must always hold */ always?: Criterion[] }): Result {
-  const { history, from, end, violations, replayed, otherCodes, exits } = course
+export function resultOf (course: Course<unknown>, own: Pick<Result, 'fault' | 'variant' | 'figures' | 'criteria'> & { /** in place of what is never to be broken */ always?: Criterion[] }): Result {
+  const { history, from, end, violations, replayed, otherCodes, waited, exits } = course
   const alone = redeemedAlone(history)
   return {
     fault: own.fault,
@@ -59,9 +60,10 @@ export function resultOf (course: Course<unknown>, own: Pick<Result, 'fault' | '
       'logins tried again': replayed,
       'codes of other logins tried again': otherCodes.tried,
       'of them gave tokens then': otherCodes.given,
+      ...(waited === 0 ? {} : { 'tried again only when the load was over': waited }),
       'sealed codes redeemed again at another replica': alone.length
     },
-    criteria: [...own.criteria, none('replicas that ended by themselves', exits), ...own.always ?? always(course)],
+    criteria: [...own.criteria, none('replicas that ended by themselves', exits), ...shown(course, touchable(course)), ...own.always ?? unbroken(course)],
     violations,
     failed: failedAmong(touchable(course)),
     recovered: recoveredIn({ attempts: touchable(course) }),

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { Violation } from './checker.ts'
 import type { Attempt, Redemption } from './history.ts'
+import { shown } from './proof.ts'
 import { startRun, type Ended } from './run.ts'
 import type { Stage, StageOptions } from './stage.ts'
 
@@ -91,7 +92,10 @@ export const within = (what: string, limitSeconds: number, seconds: number | und
 export const untimed = (result: Result): Result => ({ ...result, criteria: result.criteria.filter(({ timed }) => timed !== true) })
 
 /** What every run must show, whatever the fault. */
-export const always = ({ violations, lostTokens, leftOut }: Ended): Criterion[] => [
+export const always = (ended: Ended): Criterion[] => [...shown(ended), ...unbroken(ended)]
+
+/** What no run may break. */
+export const unbroken = ({ violations, lostTokens, leftOut }: Ended): Criterion[] => [
   none('invariants broken', violations.length),
   none('live tokens refused', lostTokens),
   none('logins that the driver left out', leftOut)

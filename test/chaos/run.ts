@@ -6,6 +6,7 @@ import { isWell } from './figures.ts'
 import { createHistory, type History } from './history.ts'
 import { createKeyCaches, type KeyKeeping } from './key-caches.ts'
 import type { Brought } from './login.ts'
+import type { Present } from './proof.ts'
 import { startReplayer } from './replayer.ts'
 import type { Scene } from './service.ts'
 import type { Stage } from './stage.ts'
@@ -31,6 +32,8 @@ export interface Run {
 export interface Ended {
   history: History
   violations: Violation[]
+  /** who was there to prove something */
+  present: Present
   replayed: number
   /** codes of logins that did not end with tokens, tried again too, and those of them that gave some then */
   otherCodes: { tried: number, given: number }
@@ -93,6 +96,12 @@ export function startRun (stage: Stage, { rate, persists = false, staysAtSite = 
     async end () {
       await Promise.all(drivers.map(driver => driver.end()))
       await replayer.end()
+      const present = {
+        isLoad: rate > 0,
+        services: stage.clients.map(({ client_id }) => client_id),
+        sites: stage.sites.map(({ mark }) => mark),
+        replicas: stage.replicas.filter(replica => replica.isThere()).map(({ name, site }) => ({ name, site }))
+      }
       await watch.end()
       await close()
       const given = history.redemptions.filter(({ status }) => status === 200).length
@@ -101,6 +110,7 @@ export function startRun (stage: Stage, { rate, persists = false, staysAtSite = 
       return {
         history,
         violations: check(history),
+        present,
         replayed: replayer.figures.tried,
         otherCodes: replayer.otherCodes,
         waited: scene.waiting.length,
