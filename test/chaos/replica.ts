@@ -13,6 +13,8 @@ export interface StartOptions {
   release?: string | undefined
   /** a file that takes its log, which nobody reads then */
   logTo?: string | undefined
+  /** so many bytes of its log are held at most where nobody takes them, and it says at its end how many lines went into it */
+  logHolds?: number | undefined
 }
 
 /** How a replica ended that was told to. */
@@ -32,6 +34,8 @@ export interface Replica {
   address: string
   /** the sets of tokens that it wrote down */
   events: TokenEvent[]
+  /** how many lines of its log were read since it was started last */
+  lines: () => number
   /** how often it ended without being told to */
   exits: () => number
   /** whether it is worth asking: it was started, and neither told to end nor frozen */
@@ -77,6 +81,7 @@ export const metricOfAll = async (replicas: readonly Replica[], name: string, la
 
 const ownRelease = fileURLToPath(new URL('../..', import.meta.url))
 const ownAddress = fileURLToPath(new URL('preloads/own-address.ts', import.meta.url))
+const countedLog = fileURLToPath(new URL('preloads/counted-log.ts', import.meta.url))
 const startMs = 60_000
 /** A drain may last until the last request is answered; longer than this is none. */
 const stopMs = 60_000
@@ -89,9 +94,11 @@ export function createReplica ({ name, site, directory, port, operationsPort, in
   let current: Launched | undefined
   let isFrozen = false
   let exits = 0
+  let lines = 0
 
   /** The log holds a line for each request: of the others none is looked at. */
   const onLine = (line: string) => {
+    lines++
     if (!line.includes('"event":"token"')) return
     const { login, client_id } = JSON.parse(line)
     events.push({ login, client_id, replica: name })
@@ -105,12 +112,14 @@ export function createReplica ({ name, site, directory, port, operationsPort, in
     directory,
     address,
     events,
+    lines: () => lines,
     exits: () => exits,
     isThere: () => current !== undefined && runs(current) && !isFrozen,
-    async start ({ release = ownRelease, logTo } = {}) {
+    async start ({ release = ownRelease, logTo, logHolds } = {}) {
+      lines = 0
       const [program = '', ...before] = [...(pinned ? onFirstCore : []), process.execPath]
-      const launched = launch(program, [...before, `--inspect-port=127.0.0.1:${inspectorPort}`, '--import', ownAddress, ...clock.args, join(release, 'src/server.ts')], {
-        env: { PASSERELLE_CONFIG: directory, PASSERELLE_SITE: site, PASSERELLE_REDIS: redis.join(' '), CHAOS_ADDRESS: address, CHAOS_WAYS: JSON.stringify(ways), ...clock.env },
+      const launched = launch(program, [...before, `--inspect-port=127.0.0.1:${inspectorPort}`, '--import', ownAddress, ...clock.args, ...(logHolds === undefined ? [] : ['--import', countedLog]), join(release, 'src/server.ts')], {
+        env: { PASSERELLE_CONFIG: directory, PASSERELLE_SITE: site, PASSERELLE_REDIS: redis.join(' '), CHAOS_ADDRESS: address, CHAOS_WAYS: JSON.stringify(ways), ...clock.env, ...(logHolds === undefined ? {} : { CHAOS_LOG_BYTES: String(logHolds) }) },
         onLine,
         outputTo: logTo
       })
