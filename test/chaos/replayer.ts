@@ -37,10 +37,11 @@ export function startReplayer (scene: Scene) {
   /** browsers that are logging out, or have */
   const leaving = new Set<number>()
   const over = new AbortController()
+  let isHeld = false
   const there = () => replicas.filter(replica => replica.isThere())
   const working = Promise.all(Array.from({ length: workers }, async () => {
     while (!over.signal.aborted || queue.length > 0) {
-      const login = queue.shift()
+      const login = isHeld ? undefined : queue.shift()
       if (login === undefined) await pause(20)
       else await tryAgain(login)
     }
@@ -153,6 +154,8 @@ export function startReplayer (scene: Scene) {
       queue.shift()
       figures.leftOut++
     },
+    /** Begins nothing more for a while, so that all that is asked is asked by those who come. */
+    hold (isToBe: boolean) { isHeld = isToBe },
     /** Waits until every login was tried again, and replays every code once more, and those that had to wait. */
     async end () {
       over.abort()

@@ -25,6 +25,8 @@ export interface Run {
   more (rate: number): Pick<Driver, 'end'>
   /** Has a login tried again that the load did not bring. */
   tryAgain (login: Brought): void
+  /** Has nothing more tried again for a while, or goes on with it. */
+  hold (isToBe: boolean): void
   /** Ends the load, tries every code again, and says what the checker finds. */
   end (): Promise<Ended>
 }
@@ -93,6 +95,7 @@ export function startRun (stage: Stage, { rate, persists = false, staysAtSite = 
       return driver
     },
     tryAgain: replayer.add,
+    hold: replayer.hold,
     async end () {
       await Promise.all(drivers.map(driver => driver.end()))
       await replayer.end()
