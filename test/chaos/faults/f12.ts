@@ -8,6 +8,9 @@ import type { Stage } from '../stage.ts'
 const leadMs = 3000
 /** A key that nobody knows costs one fetch in so long, for each replica. */
 const fetchEverySeconds = 30
+/** The flood: so many times the logins, and of its provider's tokens so many by a key that nobody knows. */
+const floodTimes = 2
+const unknownShare = 0.2
 /** Known keys are asked for again after five minutes. */
 const askedAgainWithin = 7 * 60
 
@@ -26,6 +29,7 @@ export const keysChange: Fault = {
       results.push(await keysRenewed(stage, changing, terms))
     }
     if (terms.variants.includes('unknown_kid')) {
+      if (results.length > 0) await pause(fetchEverySeconds * 1000)     // the same keys were asked for at once just now
       terms.say('F12 unknown_kid')
       results.push(await unknownKid(stage, changing, terms))
     }
@@ -40,6 +44,7 @@ export const keysChange: Fault = {
 /** As many as there may be in so long: one at once, and one whenever the time is over. */
 const mostFetches = ({ replicas }: Stage, milliseconds: number) => replicas.length * (Math.floor(milliseconds / 1000 / fetchEverySeconds) + 1)
 const fetchesOf = async (provider: Provider) => (await provider.counts())['jwks'] ?? 0
+const atLeastOne = (fetches: number): Criterion => ({ what: 'keys asked for at least once', measured: String(fetches), passed: fetches > 0 })
 const fewFetches = (stage: Stage, fetches: number, milliseconds: number): Criterion =>
   ({ what: `keys asked for at most ${mostFetches(stage, milliseconds)} times`, measured: String(fetches), passed: fetches <= mostFetches(stage, milliseconds) })
 
@@ -73,7 +78,7 @@ export async function keysRenewed (stage: Stage, provider: Provider, { rate, sec
     criteria: [
       { what: 'first login after the change: success', measured: String(first?.outcome), passed: first?.outcome === 'success' },
       none('logins that failed', failed.length),
-      { what: 'keys asked for at least once', measured: String(fetches), passed: fetches > 0 },
+      atLeastOne(fetches),
       fewFetches(stage, fetches, to - from),
       ...always(ended)
     ],
@@ -83,14 +88,14 @@ export async function keysRenewed (stage: Stage, provider: Provider, { rate, sec
   }
 }
 
-/** Some of a provider's tokens name a key that is not there; too few for its breaker. */
+/** Some of a provider's tokens name a key that is not there: too few for its breaker, more than its keys may be asked for. */
 async function unknownKid (stage: Stage, provider: Provider, { rate, seconds }: Terms): Promise<Result> {
   const others = stage.providers.filter(({ id }) => id !== provider.id).map(({ id }) => id)
-  const run = startRun(stage, { rate })
+  const run = startRun(stage, { rate: rate * floodTimes })
   await pause(leadMs)
   const before = await fetchesOf(provider)
   const from = run.clock()
-  await provider.misbehave('unknown_kid', 0.2)
+  await provider.misbehave('unknown_kid', unknownShare)
   await pause(seconds * 1000)
   const to = run.clock()
   const fetches = await fetchesOf(provider) - before
@@ -104,6 +109,8 @@ async function unknownKid (stage: Stage, provider: Provider, { rate, seconds }: 
   const figures = figuresOf(ended.history, { from, to, providers: others })
   const there = attemptsIn(ended.history, { from, to, providers: [provider.id] })
   const outcomes = countOutcomes(there)
+  const wrong = there.length - (outcomes.success ?? 0) - (outcomes.raced ?? 0)
+  const most = mostFetches(stage, to - from)
   const failed = [
     ...failedAmong(attemptsIn(ended.history, { from, to: end, providers: others })),
     ...failedAmong(attemptsIn(ended.history, { from: normalAt, to: end, providers: [provider.id] }))
@@ -123,7 +130,8 @@ async function unknownKid (stage: Stage, provider: Provider, { rate, seconds }: 
     },
     criteria: [
       none('logins that failed at the others, or afterwards', failed.length),
-      { what: 'some of its logins went wrong', measured: String(there.length - (outcomes.success ?? 0)), passed: there.length > (outcomes.success ?? 0) },
+      { what: `its logins that went wrong: more than ${most}`, measured: String(wrong), passed: wrong > most },
+      atLeastOne(fetches),
       fewFetches(stage, fetches, to - from),
       ...always(ended)
     ],
