@@ -33,6 +33,13 @@ export async function connectionsMade (cluster: RedisCluster) {
 /** Whether a node takes writes. */
 export const isPrimary = async (cluster: RedisCluster, i: number) => /role:master/.test(await replicationOf(cluster, i))
 
+/** Waits until the other nodes say that a node is lost, which takes them the node timeout at least. */
+export async function untilGivenUp (cluster: RedisCluster, i: number) {
+  const isLost = new RegExp(`:${new URL(cluster.urls[i]!).port}@\\S* \\S*fail(?!\\?)`)
+  const others = [...cluster.urls.keys()].filter(other => other !== i)
+  await until('a node is given up by the others', wellMs, async () => (await Promise.all(others.map(other => cluster.command(other, 'CLUSTER', 'NODES')))).every(nodes => isLost.test(String(nodes))))
+}
+
 /** Hands a primary's part over to its replica; returns when the former says that it follows. */
 export async function handOver (cluster: RedisCluster, primary: number) {
   const port = new URL(cluster.urls[primary]!).port

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { RedisCluster } from '../../support/redis.ts'
 import { resultOf, underLoad } from '../course.ts'
 import { faultOf, type Result, type Terms } from '../fault.ts'
-import { aPrimary, handOver, isPrimary, untilWell } from '../redis.ts'
+import { aPrimary, handOver, isPrimary, untilGivenUp, untilWell } from '../redis.ts'
 import type { Stage } from '../stage.ts'
 import { riddenThrough } from './f4.ts'
 
@@ -10,7 +10,7 @@ interface Variant { change (cluster: RedisCluster): Promise<void>, stage?: undef
 
 /** F6: Redis is maintained as its operators do it. */
 export const redisMaintained = faultOf<Variant>('F6', {
-  about: 'planned failover of a Redis primary, rolling restart of all nodes',
+  about: 'planned failover of a Redis primary, rolling restart of all nodes, each away until the others give it up',
   variants: {
     planned_failover: { change: async cluster => handOver(cluster, (await aPrimary(cluster)).primary) },
     rolling_restart: { change: restartAll }
@@ -27,11 +27,12 @@ export const redisMaintained = faultOf<Variant>('F6', {
   }
 })
 
-/** Each node in turn: a primary hands over first, and the next one goes when all are well. */
+/** Each node in turn, away until the others have given it up: a primary hands over first, and the next one goes when all are well (docs/redis.md). */
 async function restartAll (cluster: RedisCluster) {
   for (const [i] of cluster.urls.entries()) {
     if (await isPrimary(cluster, i)) await handOver(cluster, i)
     await cluster.kill(i)
+    await untilGivenUp(cluster, i)
     await cluster.rejoin(i)
     await untilWell(cluster)
   }
