@@ -19,8 +19,8 @@ export interface Balancer {
 /**
  * HAProxy before the replicas: no stickiness, probes on /readyz. Each request goes to any replica by chance: where so few logins take turns in round robin, every
  * citizen's second request goes where the first did not. What is tried again is a connection that failed before any byte was sent, with `retriesGets` a GET too that was
- * not answered, and nothing else. It names the replica that answered in `x-replica`. Where there are several sites it stands before all of them, and before one of them
- * for whoever names that in `x-site`.
+ * not answered, and nothing else. It names the replica that answered in `x-replica`, and in `x-retries` how often it had tried before. Where there are several sites it
+ * stands before all of them, and before one of them for whoever names that in `x-site`.
  */
 export async function startBalancer ({ directory, port, servers, retriesGets }: { directory: string, port: number, servers: readonly Server[], retriesGets: boolean }): Promise<Balancer> {
   const file = join(directory, 'haproxy.cfg')
@@ -32,6 +32,7 @@ export async function startBalancer ({ directory, port, servers, retriesGets }: 
   option httpchk GET /readyz
 ${retriesGets ? '  http-request disable-l7-retry unless METH_GET' : ''}
   http-response set-header x-replica %s
+  http-response set-header x-retries %rc
 ${lines.join('\n')}
 `
   writeFileSync(file, `

@@ -47,7 +47,8 @@ export function createCaller (history: History, clock: () => number): { call: Ca
     const told = whole.status >= 400 ? toldBy(whole) : {}
     const { status, error } = whole
     const retryAfter = whole.headers['retry-after'] !== undefined || undefined
-    history.requests.push(withoutNothing({ n, step, at, ms: whole.endedAt - at, method, status, replica: whole.replica, error, ...told, retryAfter }))
+    const triedAgain = (whole.headers['x-retries'] ?? '0') !== '0' || undefined
+    history.requests.push(withoutNothing({ n, step, at, ms: whole.endedAt - at, method, status, replica: whole.replica, error, ...told, retryAfter, triedAgain }))
     return { ...whole, ...told }
 
     /** Which site names lead to, as a citizen's and a service's resolver have it. */

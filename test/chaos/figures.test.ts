@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { backToNormal, callbacksUnderWay, eventsMissing, failedAmong, figuresOf, growth, inFlightAt, loginFigures, percentile, resetsSince } from './figures.ts'
+import { backToNormal, callbacksUnderWay, eventsMissing, failedAmong, figuresOf, growth, inFlightAt, loginFigures, percentile, resetsSince, slowSince } from './figures.ts'
 import type { Course } from './course.ts'
 import { onlyInFlight } from './faults/f2.ts'
 import { createHistory, type Attempt, type Outcome, type Purpose } from './history.ts'
@@ -62,9 +62,13 @@ t.test('a fault is told by the logins that were under way or began since, and by
   t.match(loginFigures({ ...history, attempts: [lingering] }, { from: 1000, to: 6000 }), { 'longest login, s': 0.2, 'back to normal after, s': 0 }, 'what its citizen took to read is not the login\'s time')
   t.same(resetsSince(history, 1000).map(({ n }) => n), [1, 4], 'an answer of ours is none, nor what went past the balancer')
   t.same([...inFlightAt(history, 'one', { from: 1000, to: 1100 })], [1])
-  history.requests.push({ ...call, step: 'callback', n: 2, at: 1050, ms: 100 }, { ...call, step: 'callback', n: 3, at: 800, ms: 150 }, { ...call, step: 'callback', n: 4, at: 1200, ms: 10 })
-  t.same([...callbacksUnderWay(history, { from: 1000, to: 1100 })], [2])
   t.same([...inFlightAt(history, 'two', { from: 1000, to: 2100 })], [1, 4], 'nobody knows where the first one was')
+  history.requests.push({ ...call, step: 'watch', at: 1500, ms: 4000 }, { ...call, step: 'back', at: 1500, ms: 4000, status: 502, replica: undefined })
+  t.same(slowSince(history, 4300).map(({ step }) => step), ['provider', 'replay'], 'of those that a replica answered, and that somebody waited for still')
+  const callback = { ...call, step: 'callback', at: 1050, ms: 100 }
+  history.requests.push({ ...callback, n: 2 }, { ...callback, n: 3, at: 800, ms: 150 }, { ...callback, n: 4, at: 1200, ms: 10 })
+  history.requests.push({ ...callback, n: 5, replica: 'two' }, { ...callback, n: 6, replica: 'two', triedAgain: true }, { ...callback, n: 7, status: 502, replica: undefined })
+  t.same([...callbacksUnderWay(history, 'one', { from: 1000, to: 1100 })], [2, 6, 7], 'one that another replica answered at once was never there')
 })
 
 t.test('a window counts the logins that began in it at its providers, and times the plain ones that went well', async t => {
@@ -96,17 +100,19 @@ t.test('after an outage too few logins that complete are seen, and those that fa
   t.same(unmet([...well, ...[1, 2].map(n => ({ ...before, n: 10 + n, startedAt: 1000 }))]), ['logins that failed in another way: at most 1 %'])
 })
 
-t.test('of a replica that is killed a login that goes another way is touched only with a callback under way then', async t => {
+t.test('of a replica that is killed a login that goes another way is touched only with a callback under way there then', async t => {
   const history = createHistory()
   history.attempts.push(attempt(0, 900, 1500, { outcome: 'recovered' }))
-  history.requests.push({ n: 0, step: 'callback', method: 'GET', status: 303, replica: 'two', at: 990, ms: 20 })
+  history.requests.push({ n: 0, step: 'callback', method: 'GET', status: 303, replica: 'two', at: 990, ms: 20, triedAgain: true })
   const course = { history, from: 1000, end: 2000, exits: 0, retries: 1 } as Course<unknown>
   const seen = () => onlyInFlight(course, { name: 'one' } as Replica, 1100)
-  t.match(seen().figures, { 'callbacks under way then': 1, 'of them gone on by one click': 1 })
+  t.match(seen().figures, { 'callbacks under way there then': 1, 'of them gone on by one click': 1 })
   t.same(seen().criteria.filter(({ passed }) => !passed), [])
-  history.requests[0]!.at = 900
-  t.match(seen().figures, { 'callbacks under way then': 0, 'of them gone on by one click': 0 })
-  t.match(seen().criteria.filter(({ passed }) => !passed), [{ what: 'logins that had to go another way without a callback under way then: 0', measured: '1' }])
+  for (const other of [{ at: 900 }, { triedAgain: false }]) {
+    history.requests[0] = { ...history.requests[0]!, at: 990, triedAgain: true, ...other }
+    t.match(seen().figures, { 'callbacks under way there then': 0, 'of them gone on by one click': 0 })
+    t.match(seen().criteria.filter(({ passed }) => !passed), [{ what: 'logins that had to go another way without a callback under way there then: 0', measured: '1' }])
+  }
 })
 
 t.test('an audit event that is missing is one of the replica that gave the tokens', async t => {

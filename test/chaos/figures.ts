@@ -64,6 +64,10 @@ export function figuresOf (history: History, window: Window) {
 /** A login or a request that took longer was not as usual, however busy the machine. */
 export const slowMs = 2000
 
+/** Requests that a replica took longer for, of those under way at this moment or later; how it is watched is nobody's request. */
+export const slowSince = ({ requests }: Pick<History, 'requests'>, from: number) =>
+  requests.filter(({ step, at, ms, replica }) => at + ms >= from && ms > slowMs && replica !== undefined && step !== 'watch')
+
 /** The attempts that were under way in this time. */
 export const underWayIn = ({ attempts }: Pick<History, 'attempts'>, { from, to }: Omit<Window, 'providers'>) =>
   attempts.filter(({ startedAt, endedAt = Infinity }) => endedAt >= from && startedAt < to)
@@ -111,9 +115,11 @@ export function inFlightAt ({ requests }: Pick<History, 'requests'>, replica: st
   return new Set(lost.flatMap(({ n }) => n ?? []))
 }
 
-/** Attempts whose citizen was on the way back from a provider in this time: a callback that is tried again may find the provider's code spent. */
-export const callbacksUnderWay = ({ requests }: Pick<History, 'requests'>, { from, to }: Omit<Window, 'providers'>) =>
-  new Set(requests.filter(({ step, at, ms }) => step === 'callback' && at <= to && at + ms >= from).map(({ n }) => n!))
+/** Attempts whose citizen was on the way back from a provider in this time, at this replica or, since it was not answered or tried again, maybe there: it may have spent the provider's code. */
+export function callbacksUnderWay ({ requests }: Pick<History, 'requests'>, replica: string, { from, to }: Omit<Window, 'providers'>) {
+  const wasThere = (call: Call) => isUnanswered(call) || call.replica === replica || call.triedAgain === true
+  return new Set(requests.filter(call => call.step === 'callback' && call.at <= to && call.at + call.ms >= from && wasThere(call)).map(({ n }) => n!))
+}
 
 /** Sets of tokens that some replicas gave and wrote no audit event of. */
 export const eventsMissing = ({ redemptions, events }: Pick<History, 'redemptions' | 'events'>, isOne: (replica: string | undefined) => boolean) =>

@@ -81,6 +81,8 @@ export interface Call {
   errorCode?: string | undefined
   /** it says when to come again */
   retryAfter?: boolean | undefined
+  /** the load balancer had sent it to another replica before, in vain */
+  triedAgain?: boolean | undefined
 }
 
 /** One token request for a code. */

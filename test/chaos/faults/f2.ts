@@ -32,7 +32,7 @@ async function killed (stage: Stage, name: string, variant: unknown, terms: Term
 export function onlyInFlight (course: Course<unknown>, { name }: Replica, noticedAt: number): { figures: Result['figures'], criteria: Criterion[] } {
   const { history, from } = course
   const inFlight = inFlightAt(history, name, { from, to: noticedAt })
-  const calledBack = callbacksUnderWay(history, { from, to: noticedAt })
+  const calledBack = callbacksUnderWay(history, name, { from, to: noticedAt })
   const recovered = recoveredIn({ attempts: touchable(course) })
   const bySpentCode = recovered.filter(({ n }) => calledBack.has(n))
   const failed = failedAmong(touchable(course))
@@ -42,12 +42,12 @@ export function onlyInFlight (course: Course<unknown>, { name }: Replica, notice
       'failed, with a request at that replica': failed.length - others.length,
       'failed otherwise': others.length,
       'tried again by the balancer': course.retries,
-      'callbacks under way then': calledBack.size,
+      'callbacks under way there then': calledBack.size,
       'of them gone on by one click': bySpentCode.length
     },
     criteria: [
       none('logins that failed without a request at that replica', others.length),
-      none('logins that had to go another way without a callback under way then', recovered.length - bySpentCode.length),
+      none('logins that had to go another way without a callback under way there then', recovered.length - bySpentCode.length),
       within('normal', normalWithin, backToNormal(history, from))
     ]
   }

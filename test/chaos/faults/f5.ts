@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { RedisCluster } from '../../support/redis.ts'
 import { resultOf, underLoad } from '../course.ts'
 import { faultOf, type Result, type Terms } from '../fault.ts'
+import { slowSince } from '../figures.ts'
 import { aPrimary, untilWell } from '../redis.ts'
 import type { Stage, StageOptions } from '../stage.ts'
 import { riddenThrough } from './f4.ts'
@@ -24,6 +25,13 @@ export const primaryFrozen = faultOf<Variant>('F5', {
       start(cluster, primary)
     })
     await untilWell(cluster)
-    return resultOf(course, { fault: 'F5', variant: name, ...riddenThrough(course) })
+    const { figures, criteria } = riddenThrough(course)
+    const waited = slowSince(course.history, course.from).length
+    return resultOf(course, {
+      fault: 'F5',
+      variant: name,
+      figures: { ...figures, 'requests that waited for it': waited },
+      criteria: [...criteria, { what: 'requests that waited for it: at least one', measured: String(waited), passed: waited > 0 }]
+    })
   }
 })

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { resultOf, touchable, underLoad } from '../course.ts'
 import { faultOf, none, type Result, type Terms } from '../fault.ts'
-import { failedAmong, inSeconds, isToldToComeAgain, slowMs } from '../figures.ts'
+import { failedAmong, inSeconds, isToldToComeAgain, slowMs, slowSince } from '../figures.ts'
 import { aPrimary } from '../redis.ts'
 import type { Stage, StageOptions } from '../stage.ts'
 
@@ -27,9 +27,11 @@ export const shardOutOfReach = faultOf<Variant>('F8', {
       cluster.mend()
     })
 
-    const { history: { requests }, from } = course
-    const slow = requests.filter(({ at, ms, replica, step }) => at + ms >= from && ms > slowMs && replica !== undefined && step !== 'watch')
+    const { history, from, to } = course
+    const slow = slowSince(history, from)
     const elsewhere = slow.filter(({ replica }) => replica !== cutOff!.name)
+    const there = slow.length - elsewhere.length
+    const atOnce = history.redemptions.filter(({ status, replica, at, endedAt }) => status === 200 && replica === cutOff!.name && at >= from && endedAt < to && endedAt - at <= slowMs).length
     const failed = failedAmong(touchable(course))
     const told = failed.filter(isToldToComeAgain)                       // by way of the load balancer another replica may hear it then
     return resultOf(course, {
@@ -37,13 +39,16 @@ export const shardOutOfReach = faultOf<Variant>('F8', {
       variant: name,
       figures: {
         'cut off for, s': inSeconds(course.to - from),
-        'slow requests at that replica': slow.length - elsewhere.length,
+        'slow requests at that replica, of whichever shard': there,      // a request asks several, and nobody but the gateway knows which
+        'tokens that it gave without waiting': atOnce,
         'slow requests elsewhere': elsewhere.length,
         'told to come again': told.length
       },
       criteria: [
         outlasts ? none('logins that failed otherwise than told to come again', failed.length - told.length) : none('logins that failed', failed.length),
-        { ...none('slow requests elsewhere', elsewhere.length), timed: true }
+        { ...none('slow requests elsewhere', elsewhere.length), timed: true },
+        { what: 'slow requests at that replica: at least one', measured: String(there), passed: there > 0 },
+        { what: 'tokens that it gave without waiting: at least one set', measured: String(atOnce), passed: atOnce > 0 }
       ]
     })
   }
