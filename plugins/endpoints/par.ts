@@ -4,7 +4,6 @@ import { Type } from 'typebox'
 import { newHandle } from '../../src/adapters/handles.ts'
 import { AuthorizationParameters, pushedUri } from '../../src/protocol/authorization-request.ts'
 import { CredentialParameters } from '../../src/protocol/client-authentication.ts'
-import { replicaClockTolerance } from '../../src/protocol/clock.ts'
 import { OAuthError } from '../../src/protocol/errors.ts'
 
 const schema = {
@@ -25,9 +24,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const pushed = { ...asked, request: { ...asked.request, ...(dpop_jkt === undefined ? {} : { dpop_jkt }), pushed: newHandle(app.configuration.settings.site) } }
     app.sealLogin(request.newLogin(pushed.request, 'fr'))               // too large for a browser to carry: told now
     const { request_uri_seconds: expires_in } = client
-    const exp = app.now() + expires_in + replicaClockTolerance          // the citizen may come by a replica whose clock is ahead
     return reply.code(201).send({
-      request_uri: pushedUri + app.sealer.seal('pushed', client.client_id, pushed, exp),
+      request_uri: pushedUri + app.sealer.seal('pushed', client.client_id, pushed, app.now() + expires_in),
       expires_in
     })
   })
