@@ -49,9 +49,9 @@ export function disconnectRedis (connection: Redis | Cluster) {
  */
 export function readiness (connection: Redis | Cluster, late: (milliseconds: number) => Error) {
   const waiting = new Set<() => void>()
-  connection.on('ready', () => {
-    for (const goOn of waiting) goOn()
-  })
+  const wake = () => { for (const goOn of waiting) goOn() }
+  connection.on('ready', wake)
+  connection.on('end', wake)
   return async (milliseconds: number) => {
     if (connection.status === 'ready' || connection.status === 'end') return
     const { promise, resolve } = Promise.withResolvers<void>()

@@ -33,7 +33,7 @@ export function redisStore ({ site, onError, ...address }: RedisStoreOptions): R
           if (redis.status === 'end' || !passes(error)) throw error
         }
         if (redis instanceof Cluster) redis.refreshSlotsCache()
-        await pause(Math.min(againMs, left()))
+        await pause(Math.max(0, Math.min(againMs, left())))
       }
     } catch (cause) {
       if (!(cause instanceof OAuthError)) throw new OAuthError('store_unavailable', 'the store could not answer', { cause })
@@ -67,7 +67,7 @@ export function redisStore ({ site, onError, ...address }: RedisStoreOptions): R
 const againMs = 200
 
 /** Whether it may be otherwise in a moment: a connection that broke, a Cluster that elects, a primary that has become a replica. */
-const passes = (error: unknown) => !(error instanceof OAuthError) && (!(error instanceof ReplyError) || /^(CLUSTERDOWN|READONLY) /.test(String((error as Error).message)))
+const passes = (error: unknown) => !(error instanceof ReplyError) || /^(CLUSTERDOWN|READONLY) /.test(String((error as Error).message))
 
 /** Measured settings: no failed write through a primary that is killed or frozen at node timeouts up to 2 s. */
 const connect = (address: RedisAddress, deadlineMs: number, onError: RedisStoreOptions['onError']) => connectRedis(address, {

@@ -132,6 +132,19 @@ t.test('a primary that has become a replica is left for the one that its address
   t.match(heard[0], { code: 'READONLY' })
 })
 
+t.test('a refusal that does not pass by itself is told at once, with its reason', { buffered: true }, async t => {
+  const redis = await startRedis(t)
+  const store = redisStore({ urls: redis.urls, site: 'p1' })
+  t.teardown(() => store.close())
+  await store.once('before', 30)
+  await redis.command(0, 'CONFIG', 'SET', 'maxmemory', 1)
+  const begin = performance.now()
+  await t.rejects(store.once('name', 30), { ...unavailable, message: 'the store could not answer', cause: { message: /^OOM / } })
+  t.ok(performance.now() - begin < 2000)
+  await redis.command(0, 'CONFIG', 'SET', 'maxmemory', 0)
+  t.ok(await store.once('name', 30))
+})
+
 t.test('a freeze shorter than our patience fails nothing', { buffered: true }, async t => {
   const redis = await startRedis(t)
   const store = redisStore({ urls: redis.urls, site: 'p1' })
