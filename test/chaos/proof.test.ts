@@ -2,7 +2,7 @@ import t from 'tap'
 import { createHistory, type Attempt, type History, type Redemption, type Try } from './history.ts'
 import { shown, type Present } from './proof.ts'
 
-const present: Present = { isLoad: true, services: ['allow', 'deny'], sites: ['a'], replicas: [{ name: 'one', site: 'a' }, { name: 'two', site: 'a' }] }
+const present: Present = { isLoad: true, oneIn: 1, services: ['allow', 'deny'], sites: ['a'], replicas: [{ name: 'one', site: 'a' }, { name: 'two', site: 'a' }] }
 
 /** A run of one login for each service, whose codes were tried again at both replicas and of which one was ended and tried in every way. */
 function proving () {
@@ -34,6 +34,10 @@ t.test('an empty history proves nothing, be it of a load or of what a fault brin
   t.same(unmet(createHistory()), [`${logins}: allow 0, deny 0`, `${codes}: 0 of 0, at one, two`, `${ends}: userinfo 0, introspection 0, session 0, code 0`])
   t.same(unmet(createHistory(), { ...present, isLoad: false }), [`${logins}: none`])
   t.same(unmet(proving(), { ...present, isLoad: false, services: ['allow', 'deny', 'of no interest to it'] }), [])
+  const sampled = proving()
+  sampled.tries = sampled.tries.filter(({ by }) => by === 'introspection')
+  t.same(unmet(sampled, { ...present, oneIn: 20 }), [], 'of one in twenty few had a session')
+  t.match(unmet(sampled), [/session 0, code 0/])
 })
 
 t.test('nothing is proved for a service without logins, nor by a login that is not among those that a fault could touch', async t => {

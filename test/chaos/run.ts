@@ -101,6 +101,7 @@ export function startRun (stage: Stage, { rate, persists = false, staysAtSite = 
       await replayer.end()
       const present = {
         isLoad: rate > 0,
+        oneIn: oneIn === 'none' ? Infinity : oneIn,
         services: stage.clients.map(({ client_id }) => client_id),
         sites: stage.sites.map(({ mark }) => mark),
         replicas: stage.replicas.filter(replica => replica.isThere()).map(({ name, site }) => ({ name, site }))

@@ -90,7 +90,9 @@ export const siteLost = faultOf<Variant>('F16', {
     const inFlight = new Set(history.requests.filter(wasThere).map(({ n }) => n))
     const rest = failed.filter(attempt => !between.includes(attempt))
     const otherwise = rest.filter(({ n }) => !inFlight.has(n))
-    const touched = failed.length - otherwise.length
+    // whoever began anew at the very moment may have met the site as well
+    const notAgain = failedAmong(again).filter(({ n }) => !inFlight.has(n))
+    const touched = failed.length - otherwise.length + failedAmong(again).length - notAgain.length
     const twice = course.violations.filter(({ invariant }) => invariant === 'I1')
     const wasSent = ({ attempt: { outcome, sent } }: Visit) => outcome === 'success' ? sent.length : undefined
     // a session across the link that is not read within its 250 ms spares nobody the provider
@@ -112,7 +114,7 @@ export const siteLost = faultOf<Variant>('F16', {
       criteria: [
         none('logins that failed, neither between code and userinfo nor with a request at the site as it went', otherwise.length),
         { what: `logins that failed between code and userinfo, or with a request at the site as it went: ${lostSeconds} s of arrivals at most`, measured: String(touched), passed: touched <= lostSeconds * terms.rate },
-        none('citizens whom a fresh login did not get through', failedAmong(again).length),
+        none('citizens whom a fresh login did not get through', notAgain.length),
         none('codes redeemed twice', twice.length),
         { what: 'sessions of the site spare the provider at the other before', measured: `${afterSpared.length} of ${letIn.length}`, passed: afterSpared.length > 0 },
         { what: 'and while it is lost they all ask it again', measured: `${sentAgain} of ${afterSpared.length}`, passed: sentAgain === afterSpared.length },
