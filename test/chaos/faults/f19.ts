@@ -9,7 +9,7 @@ import { ratedLoad } from '../rated.ts'
 import { untilWell } from '../redis.ts'
 import type { Run } from '../run.ts'
 import { nodeTimeoutMs, type Stage, type StageOptions } from '../stage.ts'
-import { oneCore } from './f18.ts'
+import { oneCore, oneIn } from './f18.ts'
 
 /** What goes away for a while, and how it comes back. */
 interface Variant { stage: StageOptions, go (stage: Stage, run: Run): unknown, comeBack (stage: Stage, run: Run): unknown }
@@ -21,7 +21,6 @@ const quietMs = 5000
 const takenWithin = 10
 /** in which nothing works: longer than any request waits, or it would be no outage */
 const awayMs = nodeTimeoutMs + 4000 + 1000
-const oneIn = 20
 
 /** F19: everybody comes at once when an outage is over. */
 export const allAtOnce = faultOf<Variant>('F19', {
