@@ -9,7 +9,7 @@ const steps = {
 } as const
 
 /** Ids only: never civil identity, tokens or codes. */
-interface EventFields { login?: string | undefined, client_id?: string, idp?: string | undefined, acr?: string, outcome: 'success' | 'refused' }
+interface EventFields { login?: string | undefined, client_id?: string, idp?: string | undefined, acr?: string, /** by a code that held its record, since the store was away */ degraded?: true | undefined, outcome: 'success' | 'refused' }
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -125,6 +125,17 @@ t.test('clients that do not allow it, public ones, those of fapi2 and higher lev
   t.notOk(isSealedHandle((await one.browser().logIn('agency')).code), 'and nothing of this when the store is well')
 })
 
+t.test('one setting forbids it to all, those included whose registration allows it', async t => {
+  const { records, one } = await degradable(t, { settings: { degraded: 'deny' }, clients: { notary: { degraded: 'allow' } } })
+  for (const client of ['agency', 'notary']) {
+    records.away = undefined
+    const browser = one.browser()
+    const way = await browser.toConsent(client)
+    records.away = 'refuses'
+    t.match(told(await browser.agree(way.page)), { status: 303, error: 'temporarily_unavailable', code: null }, client)
+  }
+})
+
 t.test('who would enter by single sign-on is asked by the provider again, and nobody is anybody else when the store is back', async t => {
   const { records, one, other } = await degradable(t)
   const browser = one.browser()
@@ -247,6 +258,7 @@ t.test('over real sockets, with a real Redis that is killed, and comes back', as
   t.ok(after.greeting)
   t.equal(after.session, true, 'and all is as before, without a restart')
   t.equal(await metric('passerelle_degraded_codes_total'), 2)
+  t.same(log.map(line => JSON.parse(line)).filter(({ event }) => event === 'token').map(({ degraded }) => degraded), [undefined, true, true, undefined], 'each login that had such a code is known afterwards')
   const said = log.join()
   t.same(findWords(said, wordsOf(citizens[0]!.claims)), [], 'nobody is named in the log')
   t.notMatch(said, /[a-z0-9]{1,4}~1\./, 'no sealed handle is logged')

@@ -68,7 +68,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
       secret: app.configuration.keys.subject
     }))
 
-    request.event('token', { login: grant.login, client_id: client.client_id, idp: grant.idp, acr: grant.acr, outcome: 'success' })
+    request.event('token', { login: grant.login, client_id: client.client_id, idp: grant.idp, acr: grant.acr, degraded: grant.degraded, outcome: 'success' })
     app.countLogin()
     return reply.send({
       access_token,

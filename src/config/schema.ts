@@ -86,6 +86,7 @@ export const Settings = Type.Object({
     required_claims: listOf('claims without which an identity is refused', Type.Enum(claimsOfIdentities), { default: ['given_name', 'family_name', 'gender', 'birthdate', 'birthcountry'] }),
     subject: atStart(oneOf('what `sub` is made from: the pivot identity, or the provider\'s issuer and `sub`', ['pivot', 'upstream'], { default: 'pivot' }))
   }),
+  degraded: oneOf('`deny`: no login goes on while Redis is away, whatever the registration of its service says (docs/security.md)', ['allow', 'deny'], { default: 'allow' }),
   session: section('single sign-on', {
     idle_seconds: seconds('end of a session that is not used', 1800, life.session),
     life_seconds: seconds('end of every session', 28800, life.session),
@@ -189,7 +190,7 @@ export const IdentityProvider = Type.Object({
   ca: Type.Optional(file('certificate authority its TLS certificate is checked against, PEM; those of Node.js unless set')),
   breaker: section('circuit breaker, one for each replica', {
     forced: Type.Optional(oneOf('what an operator decides: shut off, or never', ['open', 'closed'])),
-    error_percent: Type.Integer({ description: 'share of failed callbacks among the last that opens it', default: 50, minimum: 1, maximum: 100 }),
+    error_percent: Type.Integer({ description: 'share of failed callbacks among the last that opens it', default: 40, minimum: 1, maximum: 100 }),
     volume: Type.Integer({ description: 'how many last callbacks are looked at for that', default: 20, minimum: 1, maximum: 1000 }),
     window_ms: Type.Integer({ description: 'callbacks older than this are forgotten', default: 60000, minimum: 1000, maximum: 600000 }),
     reset_ms: Type.Integer({ description: 'pause between the probes while it is open', default: 10000, minimum: 100, maximum: 300000 }),
