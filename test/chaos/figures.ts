@@ -48,7 +48,7 @@ export const countOutcomes = (attempts: readonly Attempt[]) => Object.fromEntrie
 export function figuresOf (history: History, window: Window) {
   const attempts = attemptsIn(history, window)
   const successes = attempts.filter(isWell)
-  const durations = successes.filter(({ purpose, outcome }) => purpose === 'plain' && outcome === 'success').map(tookMs)
+  const durations = durationsIn(history, window)
   const moments = [window.from, ...successes.map(({ endedAt }) => endedAt!).filter(at => at < window.to).toSorted((a, b) => a - b), window.to]
   return {
     attempted: attempts.length,
@@ -60,6 +60,10 @@ export function figuresOf (history: History, window: Window) {
     p99Ms: percentile(durations, 0.99)
   }
 }
+
+/** How long ordinary logins took that began in this time and went straight to their end, in milliseconds. */
+export const durationsIn = (history: History, window: Window) =>
+  attemptsIn(history, window).filter(({ purpose, outcome }) => purpose === 'plain' && outcome === 'success').map(tookMs)
 
 /** A login or a request that took longer was not as usual, however busy the machine. */
 export const slowMs = 2000

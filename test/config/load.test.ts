@@ -461,14 +461,14 @@ t.test('what a provider is registered with is what was written, with defaults fo
     callback_timeout_ms: 8000,
     concurrent_callbacks: 64,
     loopback: false,
-    breaker: { error_percent: 50, volume: 20, window_ms: 60000, reset_ms: 10000, probe_ms: 15000, slow_ms: 2000 }
+    breaker: { error_percent: 40, volume: 20, window_ms: 60000, reset_ms: 10000, probe_ms: 15000, slow_ms: 2000 }
   })
   for (const name of ['maintenance', 'status_url', 'certificate', 'certificateAuthority', 'clientKey', 'endpoints', 'id_token_encrypted_response_alg', 'userinfo_signed_response_alg', 'userinfo_encrypted_response_alg'] as const) t.equal(read()[name], undefined, name)
   t.equal(read().breaker.forced, undefined)
 
   t.same(read({ tls_client }).certificate, { cert: ours.cert.trim(), key: ours.key.trim() }, 'a certificate and its key')
   t.equal(read({ ca: 'secrets/ours.pem' }).certificateAuthority, ours.cert.trim())
-  t.match(read({ breaker: { forced: 'closed', volume: 3 } }).breaker, { forced: 'closed', volume: 3, error_percent: 50 })
+  t.match(read({ breaker: { forced: 'closed', volume: 3 } }).breaker, { forced: 'closed', volume: 3, error_percent: 40 })
   const maintenance = { from: '2027-01-31T22:00:00Z', until: '2027-02-01T05:00:00+01:00', message: { fr: 'De retour lundi', en: 'Back on Monday' } }
   t.same(read({ maintenance }).maintenance, maintenance)
 })
