@@ -6,7 +6,7 @@ import type { Result } from './fault.ts'
 import { conditionsOf, reportOf, summarize, type Conditions } from './report.ts'
 import { words } from './words.ts'
 
-// node test/chaos/table.ts REPORT.json …: writes docs/faults.md and the table in README, from what npm run chaos -- --json REPORT.json has written; several are passes of one.
+// node test/chaos/table.ts REPORT.json …: writes docs/faults.md and the table in README, from what npm run chaos -- --json REPORT.json has written; several are passes of one, and a fault that was measured anew at another revision counts as it was measured last.
 
 interface Report { conditions: Conditions, results: Result[] }
 
@@ -19,7 +19,14 @@ const columns = {
   'back to normal after, s': 'normal, s after it began'
 }
 const reports = process.argv.slice(2).map(file => JSON.parse(readFileSync(file, 'utf8')) as Report)
-const measured = new Map(summarize(reports.flatMap(({ results }) => results)).map(summary => [`${summary.fault} ${summary.variant}`, summary]))
+const revisionOf = ({ conditions: { revision } }: Report) => revision?.commit ?? ''
+const isOf = (fault: string) => (result: Result) => result.fault === fault
+const results = Object.keys(faults).flatMap(fault => {
+  const measuring = reports.filter(({ results }) => results.some(isOf(fault)))
+  const last = measuring.at(-1)
+  return measuring.filter(report => revisionOf(report) === revisionOf(last!)).flatMap(({ results }) => results.filter(isOf(fault)))
+})
+const measured = new Map(summarize(results).map(summary => [`${summary.fault} ${summary.variant}`, summary]))
 const summaries = Object.entries(faults).flatMap(([fault, { variants }]) => variants.flatMap(variant => measured.get(`${fault} ${variant}`) ?? []))
 
 const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
@@ -30,6 +37,25 @@ const table = [
   ...summaries.map(({ fault, variant, figures, passed }) => row([fault, words[fault]![variant]!, ...Object.keys(columns).map(name => figures[name] ?? '–'), passed ? 'yes' : '**no**']))
 ].join('\n')
 
+/** How many of these ended in which way, the most frequent first, in one line each. */
+function counted (results: readonly Result[], ofWhom: 'failed' | 'recovered', how: (attempt: Result['failed'][number]) => string) {
+  return [...Map.groupBy(results, ({ variant }) => variant)].flatMap(([variant, passes]) => {
+    const kinds = [...Map.groupBy(passes.flatMap(result => result[ofWhom]).map(how), kind => kind)].map(([kind, same]) => ({ kind, many: same.length })).sort((a, b) => b.many - a.many)
+    if (kinds.length === 0) return []
+    const shown = kinds.slice(0, mostKinds).map(({ kind, many }) => `${many} × ${kind}`)
+    const others = kinds.slice(mostKinds).reduce((sum, { many }) => sum + many, 0)
+    return [`- ${ofWhom}, \`${variant}\`: ${[...shown, ...others === 0 ? [] : [`${others} × otherwise`]].join('; ')}`]
+  })
+}
+const mostKinds = 6
+const endings = (fault: string) => {
+  const those = results.filter(isOf(fault))
+  return [
+    ...counted(those, 'recovered', ({ provider, notices, why }) => `back from ${provider} (${notices.join(', ') || why || 'not told why'}) and in by another click`),
+    ...counted(those, 'failed', ({ outcome = 'unknown', why }) => why ?? (outcome === 'told' ? 'told on the chooser that this provider does not answer, and gone no further' : outcome))
+  ].map(line => `${line}\n`).join('')
+}
+
 const root = new URL('../../', import.meta.url)
 const readme = fileURLToPath(new URL('README.md', root))
 writeFileSync(readme, readFileSync(readme, 'utf8').replace(/(?<=^## What happens when…\n[^|]+)\|.*?(?=\n\n)/ms, () => table))
@@ -37,7 +63,7 @@ writeFileSync(new URL('docs/faults.md', root), `# What each fault costs
 
 Written by \`node test/chaos/table.ts\` from what \`npm run chaos\` measured and [README](../README.md#what-happens-when) says in words. Of several passes: minimum / median / maximum, or the one figure that all of them gave.
 
-Whole logins arrive at a fixed rate, whatever becomes of earlier ones, through HAProxy, at replicas of the gateway on a Redis Cluster of three primaries and three replicas (node timeout 2 s), with three identity providers, one service
+Whole logins arrive at a fixed rate, whatever becomes of earlier ones, through HAProxy, at replicas of the gateway on a Redis Cluster of three primaries and three replicas (node timeout 2 s; in F16 and F17 each site has a Cluster of three primaries), with three identity providers, one service
 with \`degraded: allow\` and one with \`deny\`. Every attempt is written down. Every code that reached its service is tried again at every replica that is there, by its own client and by another, whether it gave tokens or not, and once more when
 the load is over; in F18 and F19, where that is a load of its own, one in ${oneIn} of the logins that went well, and the others' codes only then, by their own client. Tokens are revoked or logged out and used again, one in three at introspection, too; where the
 session of such a one was ended its cookie is brought again, and a code that it had given before. A checker reads all of it afterwards, and no fault holds in which nothing was tried. All processes, and the load itself, share the cores of one
@@ -51,7 +77,7 @@ those at providers that were well; with F15 nobody failed who came to a service 
 
 ${reports.map(({ conditions }) => `- ${conditionsOf(conditions)}`).join('\n')}
 
-[README](../README.md#what-happens-when) has the first figures of each in one table.
+[README](../README.md#what-happens-when) has the first figures of each in one table. Below each fault stands, for all passes together, how every login ended that failed or got in by one more click.
 
 ## All that was measured
 
@@ -60,4 +86,5 @@ ${[...Map.groupBy(summaries, ({ fault }) => fault)].map(([fault, variants]) => `
 \`\`\`
 ${reportOf(variants, fault => faults[fault]!.about).trimEnd()}
 \`\`\`
-`).join('\n')}`)
+
+${endings(fault)}`).join('\n')}`)
