@@ -7,7 +7,7 @@ import { recallingStore } from '../src/adapters/recalls.ts'
 import { recordStore, type Cells } from '../src/adapters/record-store.ts'
 import { sealedStore } from '../src/adapters/sealed-store.ts'
 import { pushedUri } from '../src/protocol/authorization-request.ts'
-import type { Recall } from '../src/records.ts'
+import type { Kind, Recall } from '../src/records.ts'
 import { keyHolder } from './support/client-keys.ts'
 import { claimOf, grantOf } from './support/store-contract.ts'
 import { testApp } from './support/test-app.ts'
@@ -16,7 +16,7 @@ import { makeFixture, type Fixture } from './fixtures/make.ts'
 // While a new release is rolled out, and when it is rolled back, two releases serve at once: each reads what the other sealed and kept.
 
 /** What a release wrote, opened by this source. */
-async function reads (t: Pick<Test, 'strictSame' | 'equal' | 'match'>, { issuer, now, sealingKey, sealed, kept, records, degraded, used, ended, entered, once, recall }: Fixture) {
+async function reads (t: Pick<Test, 'strictSame' | 'equal' | 'match'>, { issuer, now, sealingKey, sealed, kept, records, degraded, used, ended, entered, once, recall, whole }: Fixture) {
   const sealer = keyringSealer({ issuer, keys: () => [{ kid: 'fixture', key: createSecretKey(Buffer.from(sealingKey, 'base64url')), nbf: 0 }], now: () => now })
   for (const { kind, place, value, record } of sealed) t.strictSame(sealer.open(kind, place, value)?.record, record, `sealed: ${kind}`)
 
@@ -37,6 +37,8 @@ async function reads (t: Pick<Test, 'strictSame' | 'equal' | 'match'>, { issuer,
   t.equal(await store.tokenEnded(ended.token, 1000), true)
   t.equal(await store.get('session', ended.session), undefined, 'a session that ended')
   t.match(await store.entered(entered.sid), [{ client_id: entered.client_id }])
+  t.strictSame(await store.usedBy(whole.code), whole.used, 'who redeemed a code, and what it gave')
+  t.strictSame(await store.entered(whole.sid), whole.entered, 'the clients that a session entered')
   t.equal(await store.said(once.said), true)
   t.equal(await store.once(once.said, 60, { by: 'another' }), false, 'what was said once is not said again')
   t.equal(await store.once(once.said, 60, { by: once.by }), true, 'but by whom said it')
@@ -44,7 +46,7 @@ async function reads (t: Pick<Test, 'strictSame' | 'equal' | 'match'>, { issuer,
   const found: Recall[] = []
   const recalls = recallingStore({ store, sealer, now: () => now, onNew: found.push.bind(found), onUnreadable (more) { t.equal(more, 0) }, onFailure (error) { throw error } })
   t.equal(await recalls.look(), true)
-  t.strictSame(found, [recall], 'what was called back')
+  t.strictSame(found, [recall, ...whole.recalls], 'what was called back')
   await recalls.store.close()
 
   const handles = sealedStore({ site: 'a', sealer, now: () => now })
@@ -64,11 +66,12 @@ t.test('what each release sealed and kept is read by this one', async t => {
 t.test('what this source seals and keeps has the format that its version was released with', async t => {
   const now = await makeFixture()
   await reads(t, now)
-  const shape = ({ sealed, kept, records, degraded }: Fixture) => ({
+  const shape = ({ sealed, kept, records, degraded, whole }: Fixture) => ({
     sealed: sealed.map(({ kind, place, value, record }) => [kind, place, value.replace(/[\w-]+$/, ''), members(record)]),
     kept: kept.map(({ key, value, field }) => [key.replace(/\{.*\}/, ''), value.slice(0, 2), field?.length]),
     records: records.map(({ kind, handle, record }) => [kind, handle.slice(0, 2), handle.length, members(record)]),
-    degraded: degraded.map(({ kind, handle, record }) => [kind, handle.replace(/[\w-]+$/, ''), members(record)])
+    degraded: degraded.map(({ kind, handle, record }) => [kind, handle.replace(/[\w-]+$/, ''), members(record)]),
+    whole: [members(whole.used), whole.entered.map(members), whole.recalls.map(members)]
   })
   t.strictSame(shape(now), shape(written), 'where it differs, it is another version: a release reads what its neighbours wrote')
 })
@@ -79,7 +82,25 @@ function members (value: unknown): string[] {
   return Object.entries(value).flatMap(([name, member]) => [name, ...members(member).map(within => `${name}.${within}`)])
 }
 
-t.test('what is good once, and what a browser carries, has at the endpoints the names that a release pinned', async t => {
+/** A record as the release of this version kept it, with all the members that it could have. */
+const pinned = (kind: Kind) => written.records.findLast(record => record.kind === kind)!.record as Record<string, string>
+
+t.test('a code and a token that a release bound to a key stay bound to it', async t => {
+  const gateway = await testApp(t)
+  const [holder, thief] = [await keyHolder(gateway), await keyHolder(gateway)]
+  const access_token = await gateway.store.put('token', { ...pinned('token'), client_id: 'vault', jkt: holder.jkt } as never, 60)
+  t.equal((await gateway.userinfo(access_token)).status, 401, 'without a proof')
+  t.equal((await gateway.userinfo(access_token, thief)).status, 401, 'by another key')
+  t.equal((await gateway.userinfo(access_token, holder)).status, 200)
+
+  const { redirect_uri, code_challenge } = pinned('code')
+  const code = await gateway.store.put('code', { ...pinned('code'), client_id: 'vault', dpop_jkt: holder.jkt } as never, 60)
+  const arrival = { code, code_verifier: 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk', parameters: { client_id: 'vault', redirect_uri: redirect_uri!, code_challenge: code_challenge! } }
+  t.match((await gateway.redeem(arrival, {}, 'vault', thief)).body, { error: 'invalid_grant' })
+  t.equal((await gateway.redeem(arrival, {}, 'vault', holder)).status, 200)
+})
+
+t.test('what is good once, what a browser carries and what a token stands for have at the endpoints the names that a release pinned', async t => {
   const gateway = await testApp(t)
   const { app: { sealer }, store } = gateway
   const asked = new Set<string>()
@@ -102,7 +123,10 @@ t.test('what is good once, and what a browser carries, has at the endpoints the 
   const stub = written.sealed.find(({ record }) => members(record).includes('done'))!
   t.strictSame(members(carried(cookie)).sort(), members(stub.record).sort(), 'what is left of a login')
 
-  t.equal((await gateway.redeem({ ...way, code: page.query.get('code')! }, {}, 'vault', holder)).status, 200)
+  const redeemed = await gateway.redeem({ ...way, code: page.query.get('code')! }, {}, 'vault', holder)
+  t.equal(redeemed.status, 200)
+  const token = await store.get('token', String(redeemed.body['access_token']))
+  t.strictSame(Object.keys(token!).filter(name => !Object.hasOwn(pinned('token'), name)), [], 'a token has no other')
   const uuid = /[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/
   const kinds = [...asked].map(name => name.replace(uuid, 'JTI').replace(holder.jkt, 'JKT').replace(opened!.record.request.pushed!, 'HANDLE'))
   t.strictSame([...new Set(kinds)].sort(), ['pushed HANDLE', 'vault assertion JTI', 'vault proof JKT JTI'])
