@@ -7,6 +7,7 @@ import { until } from './support/redis.ts'
 import { freePort } from './world/free-port.ts'
 
 const checker = fileURLToPath(new URL('../src/config/check.ts', import.meta.url))
+const pipeline = fileURLToPath(new URL('../src/pipeline.ts', import.meta.url))
 
 t.test('without a configuration it says what is missing and ends', async t => {
   const { ended, text } = run(t, server, { env: { PASSERELLE_CONFIG: '/nowhere' } })
@@ -77,4 +78,24 @@ t.test('check-config says what is wrong, or what is there', async t => {
   const wrong = run(t, checker, { args: [join(directory, 'clients')] })
   t.equal(await wrong.ended, 1)
   t.match(wrong.text(), /passerelle\.yaml cannot be read/)
+})
+
+t.test('one directory for two sites is checked, and its pipeline shown, at the site that PASSERELLE_SITE names, as it is served', async t => {
+  const urls = async () => [`redis://127.0.0.1:${await freePort()}`]
+  const { directory } = await configured(t, { sites: [{ site: 'lyon', urls: await urls() }, { site: 'lill', urls: await urls() }] })
+  const rows: Array<[site: string, code: number, said: RegExp]> = [
+    ['lyon', 0, /3 clients, 5 identity providers/],
+    ['lill', 0, /3 clients, 5 identity providers/],
+    ['', 1, /passerelle\.yaml: \/site: expected one of lyon, lill/],
+    ['pari', 1, /passerelle\.yaml: \/site: expected one of lyon, lill/],
+    ['Lyon!', 1, /PASSERELLE_SITE: expected one to four small letters or digits/]
+  ]
+  const shown = run(t, pipeline, { args: [directory], env: { PASSERELLE_SITE: 'lill' } })
+  await Promise.all(rows.map(async ([site, code, said]) => {
+    const { ended, text } = run(t, checker, { args: [directory], env: { PASSERELLE_SITE: site } })
+    t.equal(await ended, code, text())
+    t.match(text(), said)
+  }))
+  t.equal(await shown.ended, 0, shown.text())
+  t.match(shown.text(), /authorize/)
 })

@@ -1,6 +1,6 @@
 import { ConfigurationError, loadConfiguration } from './load.ts'
 
-// npm run check-config -- DIR: says whether a configuration directory can be used, for pull requests.
+// npm run check-config -- DIR: says whether a configuration directory can be used, for pull requests; PASSERELLE_SITE names the site, as for a replica.
 
 const [directory] = process.argv.slice(2)
 if (directory === undefined) {
@@ -8,7 +8,7 @@ if (directory === undefined) {
   process.exit(2)
 }
 try {
-  const { clients, identityProviders, hash } = loadConfiguration(directory)
+  const { clients, identityProviders, hash } = loadConfiguration(directory, { site: process.env.PASSERELLE_SITE || undefined })
   console.log(`${directory}: ${clients.size} clients, ${identityProviders.size} identity providers, hash ${hash}`)
 } catch (error) {
   if (!(error instanceof ConfigurationError)) throw error
