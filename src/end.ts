@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { keyringSealer } from './adapters/keyring-sealer.ts'
 import { nameOf, sealedRecall } from './adapters/recalls.ts'
 import { ConfigurationError } from './config/load.ts'
-import { addressesOf, close, configurationOf, storesAt, tell } from './every-site.ts'
+import { addressesOf, close, configurationOf, sitesAt, tell } from './every-site.ts'
 import { instant, instantIn } from './protocol/clock.ts'
 import { life, type Recall } from './records.ts'
 
@@ -28,16 +28,16 @@ async function end () {
 
   const now = () => Math.floor(Date.now() / 1000)
   const sealer = keyringSealer({ issuer: settings.issuer, keys: () => keys.sealing, now })
-  const stores = storesAt(addresses, sealer, now)
+  const sites = sitesAt(addresses, sealer, now)
   // whatever the settings are today: what it is of may have been opened by others, and what was called back before must not end sooner for it
   const seconds = life.recall
   try {
-    const told = await tell(stores, async store => {
+    const told = await tell(sites, async store => {
       await store.recall(nameOf(recall), sealedRecall(sealer, recall, now() + seconds), seconds)
       return [`told; within 10 seconds no replica takes what ${what} has to do with, from ${instant(recall.since)} to now`]
     })
-    return told.size === stores.size ? 0 : 1
-  } finally { await close(stores) }
+    return told.size === sites.size ? 0 : 1
+  } finally { await close(sites) }
 }
 
 function readArguments (): { recall: Recall, what: string, dryRun: boolean, unlisted: boolean } {

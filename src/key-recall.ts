@@ -2,7 +2,7 @@ import { afterlife, retiredAt } from './adapters/key-schedule.ts'
 import { endOfSealed, keyOfSealed, keyringSealer, type SealingKey } from './adapters/keyring-sealer.ts'
 import { nameOf, openedRecall, sealedRecall } from './adapters/recalls.ts'
 import { ConfigurationError } from './config/load.ts'
-import { addressesOf, close, configurationOf, storesAt, tell } from './every-site.ts'
+import { addressesOf, close, configurationOf, sitesAt, tell } from './every-site.ts'
 import type { Store } from './ports.ts'
 import { instant } from './protocol/clock.ts'
 import { life, type Recall } from './records.ts'
@@ -28,7 +28,7 @@ export async function callBackKey (kid: string, takeAway: () => void): Promise<b
     console.log(byFiles)
     return false
   }
-  const { issuer, ring, stores } = reached
+  const { issuer, ring, sites } = reached
   const sealerBy = (...keys: SealingKey[]) => keyringSealer({ issuer, keys: () => keys, now })
   const leave = async (store: Store, key: SealingKey, { recall, exp }: Left, name = nameOf(recall)) => store.recall(name, sealedRecall(sealerBy(key), recall, exp), life.recall)
   /** Beside what the key left: for as long as that is believed it stands, too. */
@@ -37,7 +37,7 @@ export async function callBackKey (kid: string, takeAway: () => void): Promise<b
   try {
     const other = otherThan(kid, ring)
     const sealedByIt = new Map<Store, Left[]>()
-    const read = await tell(stores, async store => {
+    const read = await tell(sites, async store => {
       const texts = (await store.recalls()).filter(text => keyOfSealed(text) === kid && endOfSealed(text) > now())
       const lefts = texts.flatMap(text => {
         const opened = openedRecall(sealerBy(...ring), text)
@@ -65,9 +65,9 @@ export async function callBackKey (kid: string, takeAway: () => void): Promise<b
         ...lefts.map(({ recall }) => `called back before, and left again: ${said(recall)}`)
       ]
     }, again)
-    if (told.size < stores.size) console.log(`where a site was not told, ${byFiles}`)
-    return told.size === stores.size
-  } finally { await close(stores) }
+    if (told.size < sites.size) console.log(`where a site was not told, ${byFiles}`)
+    return told.size === sites.size
+  } finally { await close(sites) }
 }
 
 /** What can be told, and by which keys; why not. */
@@ -75,8 +75,8 @@ function reach () {
   try {
     const configuration = configurationOf(process.env)
     const { settings: { issuer }, keys: { sealing: ring } } = configuration
-    const stores = storesAt(addressesOf(configuration, process.env), keyringSealer({ issuer, keys: () => ring, now }), now)
-    return { issuer, ring, stores }
+    const sites = sitesAt(addressesOf(configuration, process.env), keyringSealer({ issuer, keys: () => ring, now }), now)
+    return { issuer, ring, sites }
   } catch (error) {
     if (error instanceof ConfigurationError) return error
     throw error

@@ -9,8 +9,9 @@ import { leadSeconds } from '../src/adapters/key-schedule.ts'
 import { emptyMemory, loadConfiguration } from '../src/config/load.ts'
 import { watchConfiguration } from '../src/config/watch.ts'
 import { listKeys, makeNextKeys } from '../src/keys.ts'
+import { makeCertificate } from './support/certificate.ts'
 import { temporaryDirectory } from './support/gateway.ts'
-import { startLossyWay, startRedis, until } from './support/redis.ts'
+import { startLossyWay, startRedis, until, withoutUser } from './support/redis.ts'
 import { base, browserOf, testApp, type Arrival, type Browser, type TestApp } from './support/test-app.ts'
 
 // The bad day of a key: an operator revokes it by one command, and no replica of any site uses it any more, though none has the changed files.
@@ -195,6 +196,32 @@ t.test('where there is no other sealing key the command says so, the files carry
   t.equal(await replica.app.lookForRecalls(), true)
   await pause(1300)
   t.ok(isOver())
+})
+
+t.test('of a site that is not told it is said what its connection says, and no password', { buffered: true }, async t => {
+  const folder = temporaryDirectory(t)
+  const file = (name: string, text: string) => { writeFileSync(join(folder, name), text); return join(folder, name) }
+  const [authority, another] = await Promise.all([makeCertificate(['authority']), makeCertificate(['authority'])])
+  const certificate = await makeCertificate(['127.0.0.1'], { by: authority })
+  const [home, locked, secured] = await Promise.all([startRedis(t), startRedis(t, { password: 'the right one' }), startRedis(t, { tls: { ca: authority.cert, certificate } })])
+  const sites = [
+    { site: 'a', urls: home.urls },
+    { site: 'b', urls: withoutUser(locked.urls), password: { file: file('wrong', 'hunter2 and more') } },
+    { site: 'c', urls: withoutUser(secured.urls), ca: file('another.pem', another.cert) }
+  ].map(way => ({ ...way, node_timeout_ms: 500 }))
+  const keys = keysInUse(t)
+  const replica = await testApp(t, { settings: { sites, keys } })
+  const env = operatorOf(t, replica, keys)
+  const said = await Promise.all([run('end', ['--idp', 'taxes', '--since', hourAgo()], env), run('keys', ['revoke', keys, inForce(keys, 'ES256')], env)])
+  for (const { code, text } of said) {
+    t.equal(code, 1, text)
+    t.match(text, /site a: told; /)
+    for (const site of ['b', 'c']) t.match(text, new RegExp(`site ${site}: NOT told: .*; run this again`))
+    t.match(text, /^site b: WRONGPASS: it does not accept our user or password$/m)
+    t.match(text, /^site c: [A-Z_]+ at 127\.0\.0\.1:\d+: its certificate is by no authority that we trust \(ca\)$/m)
+    t.notMatch(text, /^site a: (?!told)/m, 'nothing of one that was told')
+    t.notMatch(text, /hunter2|the right one/)
+  }
 })
 
 t.test('who cannot tell anybody is told so, and by the exit code; the files are done all the same, and said again it is told', { buffered: true }, async t => {
