@@ -1,4 +1,4 @@
-import { afterlife, retiredAt } from './adapters/key-schedule.ts'
+import { afterlife, lateSeconds, leadSeconds, retiredAt } from './adapters/key-schedule.ts'
 import { endOfSealed, keyOfSealed, keyringSealer, type SealingKey } from './adapters/keyring-sealer.ts'
 import { nameOf, openedRecall, sealedRecall } from './adapters/recalls.ts'
 import { ConfigurationError } from './config/load.ts'
@@ -35,28 +35,31 @@ export async function callBackKey (kid: string, takeAway: () => void): Promise<b
   const leaveBeside = async (store: Store, { key }: Other, lefts: readonly Left[]) => { await Promise.all(lefts.map(left => leave(store, key, left, `${nameOf(left.recall)} ${key.kid}`))) }
 
   try {
-    const other = otherThan(kid, ring)
     const sealedByIt = new Map<Store, Left[]>()
+    const calledBack = new Set<string>()
     const read = await tell(sites, async store => {
-      const texts = (await store.recalls()).filter(text => keyOfSealed(text) === kid && endOfSealed(text) > now())
-      const lefts = texts.flatMap(text => {
-        const opened = openedRecall(sealerBy(...ring), text)
-        return opened === undefined ? [] : [{ recall: opened.record, exp: opened.exp }]
-      })
+      const left = (await store.recalls()).filter(text => endOfSealed(text) > now()).map(text => ({ by: keyOfSealed(text), opened: openedRecall(sealerBy(...ring), text) }))
+      for (const { opened } of left) if (opened?.record.kid !== undefined) calledBack.add(opened.record.kid)
+      const byIt = left.filter(({ by }) => by === kid)
+      const lefts = byIt.flatMap(({ opened }) => opened === undefined ? [] : [{ recall: opened.record, exp: opened.exp }])
       sealedByIt.set(store, lefts)
-      if (other !== undefined) await leaveBeside(store, other, lefts)
-      return texts.length === lefts.length ? [] : [`${texts.length - lefts.length} recalls that ${kid} sealed cannot be opened here: give their commands again`]
+      return byIt.length === lefts.length ? [] : [`${byIt.length - lefts.length} recalls that ${kid} sealed cannot be opened here: give their commands again`]
     }, again)
+    // replicas are without a key that was called back, though its file be still here
+    const isLeft = (key: SealingKey) => !calledBack.has(key.kid)
+    const other = otherThan(kid, ring, key => isLeft(key) && isEverywhere(key))
+    const beside = (by: Other) => tell(read, async store => { await leaveBeside(store, by, sealedByIt.get(store)!); return [] }, again)
+    const kept = other === undefined ? read : await beside(other)
     takeAway()
 
     if (other === undefined) {
-      console.log(`no site was told: there is no other sealing key that replicas have; ${byFiles}`)
-      const made = otherThan(kid, configurationOf(process.env).keys.sealing)
-      if (made !== undefined) await tell(read, async store => { await leaveBeside(store, made, sealedByIt.get(store)!); return [] }, again)
+      console.log(`no site was told: there is no other sealing key that replicas have (one counts a quarter of an hour after it was made); ${byFiles}`)
+      const made = otherThan(kid, configurationOf(process.env).keys.sealing, isLeft)
+      if (made !== undefined) await beside(made)
       return false
     }
     const recall = { kid, since: now(), until: now() }
-    const told = await tell(read, async store => {
+    const told = await tell(kept, async store => {
       const lefts = sealedByIt.get(store)!
       await leave(store, other.key, { recall, exp: other.until })
       await Promise.all(lefts.map(left => leave(store, other.key, left)))  // in place of what nobody opens any more
@@ -85,10 +88,13 @@ function reach () {
 
 interface Other { key: SealingKey, until: number }
 
-/** Of the other sealing keys the one by which replicas believe a recall for the longest, and until when; of several the oldest, which they surely have. */
-function otherThan (kid: string, ring: readonly SealingKey[]): Other | undefined {
+/** Whether every replica has it by now: it was made when its use began at the latest, and while it waits so long before. */
+const isEverywhere = ({ nbf }: SealingKey) => (nbf > now() ? nbf - leadSeconds : nbf) + lateSeconds <= now()
+
+/** Of the other sealing keys that count the one by which replicas believe a recall for the longest, and until when; of several the oldest. */
+function otherThan (kid: string, ring: readonly SealingKey[], counts: (key: SealingKey) => boolean): Other | undefined {
   const most = now() + life.recall
-  const others = ring.filter(key => key.kid !== kid).map(key => ({ key, until: Math.min(most, retiredAt(ring, key) + afterlife.sealing) }))
+  const others = ring.filter(key => key.kid !== kid && counts(key)).map(key => ({ key, until: Math.min(most, retiredAt(ring, key) + afterlife.sealing) }))
   return others.filter(({ until }) => until > now()).sort((a, b) => b.until - a.until || a.key.nbf - b.key.nbf)[0]
 }
 

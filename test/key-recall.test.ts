@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -49,6 +50,23 @@ function operatorOf (t: Test, { directory, app }: TestApp, keys: string) {
   const file = join(own, 'passerelle.yaml')
   writeFileSync(file, readFileSync(file, 'utf8').replace(app.configuration.settings.keys, keys))
   return { PASSERELLE_CONFIG: own }
+}
+
+/** Keys in use whose sealing keys are these, by the seconds from now on that they are used from. */
+function keysSealingBy (t: Test, times: Record<string, number>) {
+  const keys = keysInUse(t)
+  for (const { file, kind } of listKeys(keys, now())) if (kind === 'sealing') rmSync(join(keys, file))
+  for (const [kid, seconds] of Object.entries(times)) writeFileSync(join(keys, `${kid}.json`), JSON.stringify({ kid, alg: 'A256GCM', nbf: now() + seconds, kty: 'oct', use: 'enc', k: randomBytes(32).toString('base64url') }))
+  return keys
+}
+
+/** A replica with a copy of these keys that nobody changes; and what the operator has. */
+async function openSite (t: Test, keys: string) {
+  const redis = await startRedis(t)
+  const own = join(temporaryDirectory(t), 'keys')
+  cpSync(keys, own, { recursive: true })
+  const replica = await testApp(t, { now, settings: { redis: { urls: redis.urls }, keys: own }, store: 'configured' })
+  return { replica, own, env: operatorOf(t, replica, keys) }
 }
 
 /** Two replicas at one site and one at another, each with a copy of the keys that nobody changes; and what the operator has. */
@@ -176,17 +194,13 @@ t.test('a sealing key that is revoked opens and seals nowhere within ten seconds
 t.test('where there is no other sealing key the command says so, the files carry it, and what was ended before stays ended when they come', { buffered: true }, async t => {
   const keys = join(temporaryDirectory(t), 'keys')
   makeNextKeys(keys, now() - hour)
-  const redis = await startRedis(t)
-  const own = join(temporaryDirectory(t), 'keys')
-  cpSync(keys, own, { recursive: true })
-  const replica = await testApp(t, { now, settings: { redis: { urls: redis.urls }, keys: own }, store: 'configured' })
-  const env = operatorOf(t, replica, keys)
+  const { replica, own, env } = await openSite(t, keys)
   t.match(await run('end', ['--client', 'agency', '--since', hourAgo()], env), { code: 0 })
   const isOver = () => replica.app.isRecalled({ idp: 'taxes', identifiedAt: 1, client_id: 'agency', issuedAt: now() - 5 })
   await until('it is heard', 10_000, isOver)
 
   const kid = inForce(keys, 'A256GCM')
-  t.match(await run('keys', ['revoke', keys, kid], env), { code: 1, text: /no site was told: there is no other sealing key that replicas have; the files alone carry it: .* up to two minutes/ })
+  t.match(await run('keys', ['revoke', keys, kid], env), { code: 1, text: /no site was told: there is no other sealing key that replicas have \(.*\); the files alone carry it: .* up to two minutes/ })
   await pause(1300)
   t.ok(replica.app.configuration.keys.sealing.some(key => key.kid === kid), 'the last one stays: without it nobody could enter')
   t.ok(isOver())
@@ -196,6 +210,47 @@ t.test('where there is no other sealing key the command says so, the files carry
   t.equal(await replica.app.lookForRecalls(), true)
   await pause(1300)
   t.ok(isOver())
+})
+
+t.test('a key that was made in place of one that is revoked tells nobody of the next one that is: no replica has it yet; a quarter of an hour later it does', { buffered: true }, async t => {
+  const keys = keysInUse(t)
+  const { replica, own, env } = await openSite(t, keys)
+  const [retired, kid] = [listKeys(keys, now()).find(({ kind, state }) => kind === 'sealing' && state === 'retired')!.kid, inForce(keys, 'A256GCM')]
+  const first = await run('keys', ['revoke', keys, kid], env)
+  t.match(first, { code: 0, text: /site a: told; / }, first.text)
+  const uses = (kid: string) => replica.app.configuration.keys.sealing.some(key => key.kid === kid)
+  await until('it is heard', 10_000, () => !uses(kid))
+  const second = await run('keys', ['revoke', keys, retired], env)
+  t.match(second, { code: 1, text: /no site was told: there is no other sealing key that replicas have/ }, second.text)
+  t.notMatch(second.text, /told; within/)
+  t.same(listKeys(keys, now()).filter(({ kind }) => kind === 'sealing').length, 1, 'the files are done all the same')
+
+  const successor = join(keys, `${inForce(keys, 'A256GCM')}.json`)
+  writeFileSync(successor, JSON.stringify({ ...JSON.parse(readFileSync(successor, 'utf8')), nbf: now() - 16 * 60 }))
+  cpSync(successor, join(own, 'successor.json'))
+  t.equal(replica.app.reconfigure(loadConfiguration(replica.directory)), 'taken')
+  t.ok(uses(retired), 'whose file is still there')
+  const later = await run('keys', ['revoke', keys, retired, '--unlisted'], env)
+  t.match(later, { code: 0, text: /site a: told; / }, later.text)
+  await until('it is heard', 10_000, () => !uses(retired))
+  t.notOk(uses(kid))
+})
+
+t.test('a sealing key tells replicas of another a quarter of an hour after it was made, whether it waits or is used', { buffered: true }, async t => {
+  const redis = await startRedis(t)
+  const replica = await testApp(t, { settings: { redis: { urls: redis.urls } } })
+  const rows: Array<[what: string, times: Record<string, number>, kid: string, code: number]> = [
+    ['it waits, made a minute ago', { first: -hour, waits: leadSeconds - 60 }, 'first', 1],
+    ['it waits, made twenty minutes ago', { second: -hour, waited: leadSeconds - 1200 }, 'second', 0],
+    ['it is used since it was made a minute ago', { third: -48 * hour, fresh: -60 }, 'third', 1],
+    ['it is used since it was made twenty minutes ago', { fourth: -48 * hour, known: -1200 }, 'fourth', 0]
+  ]
+  await Promise.all(rows.map(async ([what, times, kid, expected]) => {
+    const keys = keysSealingBy(t, times)
+    const { code, text } = await run('keys', ['revoke', keys, kid], operatorOf(t, replica, keys))
+    t.equal(code, expected, `${what}: ${text}`)
+    t.equal(/site a: told; within/.test(text), expected === 0, what)
+  }))
 })
 
 t.test('of a site that is not told it is said what its connection says, and no password', { buffered: true }, async t => {
