@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto'
-import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { JWK } from 'jose'
@@ -39,6 +39,9 @@ const subjectFile = 'subject.json'
 
 /** What is wrong with a command or a directory of keys, for operators. */
 export class KeysError extends Error { override readonly name = 'KeysError' }
+
+/** The file of a key that is revoked is still there, since it cannot be taken away; with what was done all the same. */
+export class KeyStaysError extends KeysError {}
 
 export interface NextOptions {
   /** makes keys even where the next ones wait already */
@@ -91,22 +94,35 @@ export function retireKeys (directory: string, now = clock()) {
 
 /**
  * Takes a key away at once: nothing that it made is believed any more. Where no other would take over that is fit for it, the next one does now: the one that waits, whose
- * public part clients know already, or a new one. It is written first, so that whoever reads in between has a key.
+ * public part clients know already, or a new one. It is written first, so that whoever reads in between has a key. Answers also which files `stay`, and why.
  * @throws {KeysError}
  */
-export function revokeKey (directory: string, kid: string, now = clock()): { revoked: ListedKey, removed: string[], successor?: string } {
+export function revokeKey (directory: string, kid: string, now = clock()): { revoked: ListedKey, removed: string[], stay: string[], successor?: string } {
   const keys = listKeys(directory, now)
   const named = keys.filter(key => key.kid === kid)                      // one, and copies of it that somebody left
   const revoked = named.find(({ state }) => state === 'in force') ?? named[0]
   if (revoked === undefined) throw new KeysError(`${kid}: no such key in ${directory}; the subject secret is no key that can be revoked`)
   const waiting = keys.find(({ alg, state, kid: other }) => alg === revoked.alg && state === 'waiting' && other !== kid)
-  const successor = revoked.state !== 'in force' ? undefined : waiting === undefined ? writeKey(directory, revoked.alg as Alg, now) : bringForward(directory, waiting, now)
-  const removed = named.map(({ file }) => file)
-  for (const file of removed) rmSync(join(directory, file))
-  return { revoked, removed, ...(successor === undefined ? {} : { successor }) }
+  const removed: string[] = []
+  const stay: string[] = []
+  let successor: string | undefined
+  try {
+    if (revoked.state === 'in force') successor = waiting === undefined ? writeKey(directory, revoked.alg as Alg, now) : bringForward(directory, waiting, now)
+  } catch (error) {
+    if (!(error instanceof KeysError)) throw error
+    return { revoked, removed, stay: named.map(({ file }) => `${join(directory, file)} could not be taken away, since its next could not be written (${codeOf(error.cause)})`) }
+  }
+  for (const { file } of named) {
+    try {
+      unlinkSync(join(directory, file))
+      removed.push(file)
+    } catch (error) { stay.push(`${join(directory, file)} could not be taken away (${codeOf(error)})`) }
+  }
+  return { revoked, removed, stay, ...(successor === undefined ? {} : { successor }) }
 }
 
 const clock = () => Math.floor(Date.now() / 1000)
+const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code
 
 const pair = ({ privateKey }: { privateKey: KeyObject }) => privateKey.export({ format: 'jwk' }) as JWK
 const rsa = () => pair(generateKeyPairSync('rsa', { modulusLength: 2048 }))
@@ -161,7 +177,7 @@ function write (directory: string, file: string, jwk: object, place: (made: stri
     place(made, join(directory, file))
   } catch (error) {
     rmSync(made, { force: true })
-    throw new KeysError(`${join(directory, file)}: cannot be written (${(error as NodeJS.ErrnoException).code})`)
+    throw new KeysError(`${join(directory, file)}: cannot be written (${codeOf(error)})`, { cause: error })
   }
   return file
 }
@@ -211,13 +227,14 @@ export function runCommand (args: string[], now = clock()): string[] {
     }
     case 'revoke': {
       if (values.unlisted && listKeys(directory, now).every(key => key.kid !== kid)) return [`${kid}: there is no file of it in ${directory}`]
-      const { revoked, removed, successor } = revokeKey(directory, kid!, now)
-      return [
+      const { revoked, removed, stay, successor } = revokeKey(directory, kid!, now)
+      const done = [
         ...removed.map(file => `removed ${join(directory, file)}`),
         ...(successor === undefined ? [] : [`in force from now on: ${join(directory, successor)}`]),
-        ...(revoked.state === 'waiting' ? [] : [`what this costs: ${costs[revoked.kind]}`]),
-        'the files are everywhere when passerelle_configuration_info shows the same hash on all replicas'
+        ...(revoked.state === 'waiting' ? [] : [`what this costs: ${costs[revoked.kind]}`])
       ]
+      if (stay.length > 0) throw new KeyStaysError([...done, ...stay.map(why => `${why}: it has to go from what ${directory} is made from`)].join('\n'))
+      return [...done, 'the files are everywhere when passerelle_configuration_info shows the same hash on all replicas']
     }
     default: throw new KeysError(usage)
   }
@@ -240,10 +257,18 @@ function table (keys: ListedKey[]) {
 if (import.meta.main) {
   const args = process.argv.slice(2)
   const change = () => { for (const line of runCommand(args)) console.log(line) }
+  /** A file that stays keeps nobody from being told. */
+  const takeAway = () => {
+    try { change() } catch (error) {
+      if (!(error instanceof KeyStaysError)) throw error
+      console.error(error.message)
+      process.exitCode = 1
+    }
+  }
   try {
     const { positionals: [command, , kid] } = readArguments(args)
     if (command !== 'revoke' || kid === undefined) change()
-    else if (!await callBackKey(kid, change)) process.exitCode = 1
+    else if (!await callBackKey(kid, takeAway)) process.exitCode = 1
   } catch (error) {
     if (!(error instanceof KeysError)) throw error
     console.error(error.message)

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -22,8 +22,12 @@ t.jobs = 5                                                               // they
 const now = () => Math.floor(Date.now() / 1000)
 const hourAgo = () => new Date(Date.now() - 3_600_000).toISOString().replace(/\.\d+/, '')
 
-async function run (command: 'keys' | 'end', args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [fileURLToPath(new URL(`../src/${command}.ts`, import.meta.url)), ...args], { env: { ...process.env, PASSERELLE_REDIS: '', PASSERELLE_SITE: '', ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+/** Node.js, and the same where the rights of files hold for root as well. */
+const node = [process.execPath]
+const nodeUnderRights = process.getuid!() === 0 ? ['setpriv', '--bounding-set=-dac_override', ...node] : node
+
+async function run (command: 'keys' | 'end', args: string[], env: Record<string, string> = {}, [program, ...first] = node) {
+  const child = spawn(program!, [...first, fileURLToPath(new URL(`../src/${command}.ts`, import.meta.url)), ...args], { env: { ...process.env, PASSERELLE_REDIS: '', PASSERELLE_SITE: '', ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', part => { text += part })
   const code = await new Promise<number | null>(resolve => child.once('close', resolve))
@@ -251,6 +255,33 @@ t.test('a sealing key tells replicas of another a quarter of an hour after it wa
     t.equal(code, expected, `${what}: ${text}`)
     t.equal(/site a: told; within/.test(text), expected === 0, what)
   }))
+})
+
+t.test('where the directory cannot be written to, as a Secret in a pod, the sites are told all the same, and it is said which file stays and why', { buffered: true }, async t => {
+  const keys = keysInUse(t)
+  const { replica, env } = await openSite(t, keys)
+  const [signing, sealing, retired] = [inForce(keys, 'ES256'), inForce(keys, 'A256GCM'), listKeys(keys, now()).find(({ kind, state }) => kind === 'sealing' && state === 'retired')!.kid]
+  const files = readdirSync(keys)
+  chmodSync(keys, 0o500)
+  t.teardown(() => chmodSync(keys, 0o700))
+  const revoke = (kid: string) => run('keys', ['revoke', keys, kid], env, nodeUnderRights)
+  const rows: Array<[kid: string, stays: string]> = [
+    [signing, 'could not be taken away, since its next could not be written (EACCES)'],
+    [retired, 'could not be taken away (EACCES)']
+  ]
+  for (const [kid, stays] of rows) {
+    const { code, text } = await revoke(kid)
+    t.equal(code, 1, text)
+    t.ok(text.includes(`${keys}/${kid}.json ${stays}: it has to go from what ${keys} is made from\n`), text)
+    t.match(text, new RegExp(`site a: told; within 10 seconds no replica uses ${kid}`))
+    t.notMatch(text, /removed|in force from now on|at .*\.ts/, 'nothing that was not done, and no stack')
+  }
+  await until('nobody publishes it', 10_000, async () => !(await publishedBy(replica)).includes(signing))
+  await until('nobody opens by it', 10_000, () => !replica.app.configuration.keys.sealing.some(({ kid }) => kid === retired))
+  const last = await revoke(sealing)
+  t.equal(last.code, 1, last.text)
+  t.match(last.text, /no site was told: there is no other sealing key that replicas have/, 'the one that was called back is none, though its file be there')
+  t.same(readdirSync(keys), files)
 })
 
 t.test('of a site that is not told it is said what its connection says, and no password', { buffered: true }, async t => {
