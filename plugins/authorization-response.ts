@@ -71,9 +71,9 @@ export default fp(async app => {
   app.decorateReply('issueCode', async function (login, identification): Promise<FastifyReply> {
     const client = app.clientOf(login)
     const { client_id, code_seconds, sector } = client
-    const { keys: { subject: secret }, levels: { levels }, settings: { degraded, session: { idle_seconds, life_seconds } } } = app.configuration
+    const { keys: { subject: secret }, levels: { levels }, settings: { session: { idle_seconds, life_seconds } } } = app.configuration
     const grant = grantOf(login.request, identification, { levels, sector, secret })
-    const degradable = degraded === 'allow' && mayDegrade(client, login.request, grant.acr, levels[0]!)
+    const degradable = mayDegrade(client, login.request, grant.acr, levels[0]!)
     const [found, first] = await Promise.all([
       // what cannot be read soon is not continued
       identification.sid === undefined ? unlessAway(this.request.findSession({ patienceMs }), undefined) : undefined,

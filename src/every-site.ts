@@ -2,7 +2,7 @@ import { openStores } from './adapters/open-stores.ts'
 import type { RedisAddress } from './adapters/redis-address.ts'
 import type { RedisTrouble } from './adapters/redis-trouble.ts'
 import { ConfigurationError, loadConfiguration, type Configuration } from './config/load.ts'
-import { addressesIn } from './config/redis-in-environment.ts'
+import { addressesIn, siteIn } from './config/environment.ts'
 import type { Clock, Sealer, Store } from './ports.ts'
 import { OAuthError } from './protocol/errors.ts'
 
@@ -12,9 +12,10 @@ import { OAuthError } from './protocol/errors.ts'
 export interface Site { store: Store, troubles: Set<string> }
 
 /** The configuration that PASSERELLE_CONFIG names. @throws {ConfigurationError} */
-export function configurationOf ({ PASSERELLE_CONFIG, PASSERELLE_SITE }: NodeJS.ProcessEnv): Configuration {
+export function configurationOf (env: NodeJS.ProcessEnv): Configuration {
+  const { PASSERELLE_CONFIG } = env
   if (PASSERELLE_CONFIG === undefined) throw new ConfigurationError(['PASSERELLE_CONFIG: expected the path of a configuration directory'])
-  return loadConfiguration(PASSERELLE_CONFIG, { site: PASSERELLE_SITE || undefined })
+  return loadConfiguration(PASSERELLE_CONFIG, { site: siteIn(env) })
 }
 
 /** Where each site keeps what it is told. @throws {ConfigurationError} where that is nowhere */

@@ -114,7 +114,7 @@ export function revokeKey (directory: string, kid: string, now = clock()): { rev
   }
   for (const { file } of named) {
     try {
-      unlinkSync(join(directory, file))
+      unlinkSync(join(directory, file))                                  // rmSync does not say why, where the file system is read-only
       removed.push(file)
     } catch (error) { stay.push(`${join(directory, file)} could not be taken away (${codeOf(error)})`) }
   }

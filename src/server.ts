@@ -4,14 +4,14 @@ import { inTime } from './adapters/in-time.ts'
 import { standardOutput } from './adapters/log-pipe.ts'
 import { buildApp } from './app.ts'
 import { ConfigurationError, emptyMemory, loadConfiguration } from './config/load.ts'
-import { addressesIn } from './config/redis-in-environment.ts'
+import { addressesIn, siteIn } from './config/environment.ts'
 import { watchConfiguration, type Watcher } from './config/watch.ts'
 import { loggable } from './log.ts'
 
 // The process: configuration, listen, drain, close. PASSERELLE_CONFIG names a configuration directory; PASSERELLE_REDIS, where it is set, one URL or several for a Cluster in place of
 // those in it; PASSERELLE_SITE the site.
 
-const { PASSERELLE_CONFIG, PASSERELLE_SITE } = process.env
+const { PASSERELLE_CONFIG } = process.env
 
 /** Milliseconds within which a second SIGINT is the first once more: npm passes on what the terminal has sent already. */
 const sameMs = 500
@@ -40,7 +40,7 @@ process.on('uncaughtException', (err, origin) => {
 
 async function start () {
   if (PASSERELLE_CONFIG === undefined) throw new ConfigurationError(['PASSERELLE_CONFIG: expected the path of a configuration directory'])
-  const options = { site: PASSERELLE_SITE || undefined, memory: emptyMemory() }
+  const options = { site: siteIn(process.env), memory: emptyMemory() }
   const configuration = loadConfiguration(PASSERELLE_CONFIG, options)
   const { listen, operations, issuer } = configuration.settings
   const { urls: redis } = addressesIn(process.env, configuration)

@@ -1,3 +1,4 @@
+import { siteIn } from './environment.ts'
 import { ConfigurationError, loadConfiguration } from './load.ts'
 
 // npm run check-config -- DIR: says whether a configuration directory can be used, for pull requests; PASSERELLE_SITE names the site, as for a replica.
@@ -8,7 +9,7 @@ if (directory === undefined) {
   process.exit(2)
 }
 try {
-  const { clients, identityProviders, hash } = loadConfiguration(directory, { site: process.env.PASSERELLE_SITE || undefined })
+  const { clients, identityProviders, hash } = loadConfiguration(directory, { site: siteIn(process.env) })
   console.log(`${directory}: ${clients.size} clients, ${identityProviders.size} identity providers, hash ${hash}`)
 } catch (error) {
   if (!(error instanceof ConfigurationError)) throw error

@@ -165,6 +165,7 @@ export function loadConfiguration (directory: string, { site, memory = emptyMemo
       dpop_bound_access_tokens: value.dpop_bound_access_tokens || value.profile === 'fapi2',
       acr_values: value.acr_values ?? (value.token_endpoint_auth_method === 'none' ? settings.acr.levels.slice(0, 1) : settings.acr.levels),
       sector: value.entity ?? value.client_id,
+      ...(settings.degraded === 'deny' ? { degraded: settings.degraded } : {}),
       secrets: value.client_secrets.map(({ file: secret }) => readSecret(secret, `${file}: /client_secrets`)).filter(secret => secret !== undefined).map(secretDigest),
       logoAsset: readLogo(value.logo, file)
     } satisfies Client

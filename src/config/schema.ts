@@ -37,7 +37,7 @@ const knownScopes = Object.keys(scopeClaims)
 
 /** One Redis, as it is reached from here. */
 const redis = {
-  urls: listOf('redis:// or rediss:// addresses: one of a single Redis, or several nodes of a Cluster; `PASSERELLE_REDIS`, where it is set, counts in their place', Type.String({ maxLength: 512, pattern: '^rediss?://[^\\s/@?#,]+(/\\d{0,4})?$', expected: 'redis:// or rediss://, a host and a port; user and password stand beside' }), { default: [] }),
+  urls: listOf('redis:// or rediss:// addresses: one of a single Redis, or several nodes of a Cluster; `PASSERELLE_REDIS`, where it is set, counts in place of those of the site that it is set at', Type.String({ maxLength: 512, pattern: '^rediss?://[^\\s/@?#,]+(/\\d{0,4})?$', expected: 'redis:// or rediss://, a host and a port; user and password stand beside' }), { default: [] }),
   cluster: Type.Optional(Type.Boolean({ description: 'whether it is a Cluster; unless set, several addresses are one' })),
   username: Type.Optional(text('our user there; the default user unless set')),
   password: Type.Optional(Type.Object({ file: file('our password there') }, closed)),

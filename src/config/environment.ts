@@ -1,6 +1,9 @@
 import { faultOfRedis, type RedisAddress } from '../adapters/redis-address.ts'
 import { ConfigurationError, type Configuration } from './load.ts'
 
+/** The mark of this site, where PASSERELLE_SITE names it. */
+export const siteIn = ({ PASSERELLE_SITE }: NodeJS.ProcessEnv) => PASSERELLE_SITE || undefined
+
 /** The Redis of this site: that of the configuration, or in its place the addresses that PASSERELLE_REDIS names. @throws {ConfigurationError} */
 export function addressesIn ({ PASSERELLE_REDIS = '' }: NodeJS.ProcessEnv, { redis }: Configuration): RedisAddress {
   const named = PASSERELLE_REDIS.split(/[\s,]+/).filter(Boolean)
