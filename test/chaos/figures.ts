@@ -44,11 +44,14 @@ export const recoveredIn = ({ attempts }: Pick<History, 'attempts'>) => attempts
 export const countOutcomes = (attempts: readonly Attempt[]) => Object.fromEntries(
   [...Map.groupBy(attempts, ({ outcome }) => outcome ?? 'unfinished')].map(([outcome, { length }]) => [outcome, length])) as Partial<Record<Outcome | 'unfinished', number>>
 
+/** How long the plain ones took that went straight to their end, in milliseconds. */
+export const durationsAmong = (attempts: readonly Attempt[]) => attempts.filter(({ purpose, outcome }) => purpose === 'plain' && outcome === 'success').map(tookMs)
+
 /** What every fault reports of the logins in a window. Only plain ones are timed: the others do more than a login. */
 export function figuresOf (history: History, window: Window) {
   const attempts = attemptsIn(history, window)
   const successes = attempts.filter(isWell)
-  const durations = durationsIn(history, window)
+  const durations = durationsAmong(attempts)
   const moments = [window.from, ...successes.map(({ endedAt }) => endedAt!).filter(at => at < window.to).toSorted((a, b) => a - b), window.to]
   return {
     attempted: attempts.length,
@@ -60,10 +63,6 @@ export function figuresOf (history: History, window: Window) {
     p99Ms: percentile(durations, 0.99)
   }
 }
-
-/** How long ordinary logins took that began in this time and went straight to their end, in milliseconds. */
-export const durationsIn = (history: History, window: Window) =>
-  attemptsIn(history, window).filter(({ purpose, outcome }) => purpose === 'plain' && outcome === 'success').map(tookMs)
 
 /** A login or a request that took longer was not as usual, however busy the machine. */
 export const slowMs = 2000

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { always, none, warmUp, within, type Fault, type Result, type Terms } from '../fault.ts'
-import { attemptsIn, countOutcomes, durationsIn, failedAmong, figuresOf, loginFigures, percentile, recoveredIn, since, whole } from '../figures.ts'
+import { attemptsIn, countOutcomes, durationsAmong, failedAmong, figuresOf, loginFigures, percentile, recoveredIn, since, whole } from '../figures.ts'
 import { startRun } from '../run.ts'
 import type { Stage } from '../stage.ts'
 
@@ -30,7 +30,7 @@ export const providerFails: Fault = {
     const wanted = Object.keys(variants).filter(variant => terms.variants.includes(variant))
     // before, among and after the others, so that a machine that is busier by and by is seen in all of them
     const quietBefore = terms.short ? [] : [0, Math.ceil(wanted.length / 2), wanted.length]
-    const quiet: Quiet[] = []
+    const quiet: number[][] = []
     const measured: Measured[] = []
     let stage = await terms.newStage()
     if (!terms.short) await warmUp(stage, terms)
@@ -53,25 +53,21 @@ export const providerFails: Fault = {
   }
 }
 
-/** How long logins at the others take when nobody fails. */
-interface Quiet { p50Ms: number, p99Ms: number, durations: number[] }
-
-async function withoutFault (stage: Stage, { rate, seconds }: Pick<Terms, 'rate' | 'seconds'>): Promise<Quiet> {
+/** How long logins at the others take when nobody fails, in milliseconds. */
+async function withoutFault (stage: Stage, { rate, seconds }: Pick<Terms, 'rate' | 'seconds'>): Promise<number[]> {
   const run = startRun(stage, { rate })
   await pause(leadMs)
   const from = run.clock()
   await pause(seconds * 1000)
   const to = run.clock()
   const { history } = await run.end()
-  const window = { from, to, providers: othersOf(stage) }
-  const { p50Ms = Infinity, p99Ms = Infinity } = figuresOf(history, window)
-  return { p50Ms, p99Ms, durations: durationsIn(history, window) }
+  return durationsAmong(attemptsIn(history, { from, to, providers: othersOf(stage) }))
 }
 
 const sickOf = ({ providers }: Stage) => providers[0]!
 const othersOf = ({ providers }: Stage) => providers.slice(1).map(({ id }) => id)
 
-interface Measured { result: Result, durations: number[], isWellAgain: boolean }
+interface Measured { result: Result, durationsMs: number[], isWellAgain: boolean }
 
 /** One variant under load: what it did to the others, and how the gateway took it. */
 export async function withFault (stage: Stage, variant: string, { rate, seconds, short = false }: Pick<Terms, 'rate' | 'seconds'> & Partial<Pick<Terms, 'short'>>): Promise<Measured> {
@@ -139,19 +135,20 @@ export async function withFault (stage: Stage, variant: string, { rate, seconds,
     failed,
     recovered: recoveredIn(ended.history)
   }
-  return { result, durations: durationsIn(history, { from, to, providers: othersOf(stage) }), isWellAgain }
+  return { result, durationsMs: durationsAmong(attemptsIn(history, { from, to, providers: othersOf(stage) })), isWellAgain }
 }
 
-/** Share of the others' logins that may be slower than all but one in a hundred are without the fault: of 400 logins one in a hundred is four, and twelve come about by chance once in some hundred runs. */
+/** Share of the others' logins that may be slower than all but one in a hundred are without the fault. Of 400 logins that one is four: more than twelve hardly ever come about by chance. */
 const mostSlower = 0.03
 
 /** The same, compared with runs without the fault. One run's 99th percentile is four logins' doing, and is no measure of another's. */
-function besideQuiet ({ result, durations }: Measured, quiet: readonly Quiet[]): Result {
-  const usual = percentile(quiet.flatMap(({ durations }) => durations), 0.99) ?? 0
-  const slower = durations.filter(ms => ms > usual).length / durations.length
+function besideQuiet ({ result, durationsMs }: Measured, quiet: ReadonlyArray<readonly number[]>): Result {
+  const usual = percentile(quiet.flat(), 0.99) ?? 0
+  const slower = durationsMs.filter(ms => ms > usual).length / durationsMs.length
+  const ofEach = (share: number) => spread(quiet.map(durations => percentile(durations, share) ?? Infinity))
   return {
     ...result,
-    figures: { ...result.figures, 'p50 without the fault, ms': spread(quiet.map(({ p50Ms }) => p50Ms)), 'p99 without the fault, ms': spread(quiet.map(({ p99Ms }) => p99Ms)), 'slower than 99 of 100 without, %': Math.round(1000 * slower) / 10 },
+    figures: { ...result.figures, 'p50 without the fault, ms': ofEach(0.5), 'p99 without the fault, ms': ofEach(0.99), 'slower than 99 of 100 without, %': Math.round(1000 * slower) / 10 },
     criteria: [...result.criteria, { what: `of the others at most ${100 * mostSlower} of 100 slower than ${whole(usual)} ms, as 1 of 100 is without the fault`, measured: `${(100 * slower).toFixed(1)} of 100`, passed: slower <= mostSlower }]
   }
 }
