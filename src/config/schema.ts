@@ -191,7 +191,7 @@ export const IdentityProvider = Type.Object({
   breaker: section('circuit breaker, one for each replica', {
     forced: Type.Optional(oneOf('what an operator decides: shut off, or never', ['open', 'closed'])),
     error_percent: Type.Integer({ description: 'share of failed callbacks among the last that opens it', default: 40, minimum: 1, maximum: 100 }),
-    volume: Type.Integer({ description: 'how many last callbacks are looked at for that', default: 20, minimum: 1, maximum: 1000 }),
+    volume: Type.Integer({ description: 'how many last callbacks are looked at for that', default: 12, minimum: 1, maximum: 1000 }),
     window_ms: Type.Integer({ description: 'callbacks older than this are forgotten', default: 60000, minimum: 1000, maximum: 600000 }),
     reset_ms: Type.Integer({ description: 'pause between the probes while it is open', default: 10000, minimum: 100, maximum: 300000 }),
     probe_ms: Type.Integer({ description: 'without any callback for so long a probe asks whether it answers, after 3 seconds where a citizen was sent there meanwhile; 0 for never', default: 15000, minimum: 0, maximum: 600000 }),

@@ -461,7 +461,7 @@ t.test('what a provider is registered with is what was written, with defaults fo
     callback_timeout_ms: 8000,
     concurrent_callbacks: 64,
     loopback: false,
-    breaker: { error_percent: 40, volume: 20, window_ms: 60000, reset_ms: 10000, probe_ms: 15000, slow_ms: 2000 }
+    breaker: { error_percent: 40, volume: 12, window_ms: 60000, reset_ms: 10000, probe_ms: 15000, slow_ms: 2000 }
   })
   for (const name of ['maintenance', 'status_url', 'certificate', 'certificateAuthority', 'clientKey', 'endpoints', 'id_token_encrypted_response_alg', 'userinfo_signed_response_alg', 'userinfo_encrypted_response_alg'] as const) t.equal(read()[name], undefined, name)
   t.equal(read().breaker.forced, undefined)
