@@ -1,8 +1,9 @@
 import { parseArgs } from 'node:util'
-import { keyringSealer } from './adapters/keyring-sealer.ts'
+import type { SealingKey } from './adapters/keyring-sealer.ts'
 import { nameOf, sealedRecall } from './adapters/recalls.ts'
 import { ConfigurationError } from './config/load.ts'
-import { addressesOf, close, configurationOf, sitesAt, tell } from './every-site.ts'
+import { addressesOf, close, configurationOf, everywhereAt, now, sealerBy, sitesAt, tell, tellerAmong, toldBefore, type Teller } from './every-site.ts'
+import type { Store } from './ports.ts'
 import { instant, instantIn } from './protocol/clock.ts'
 import { life, type Recall } from './records.ts'
 
@@ -26,17 +27,39 @@ async function end () {
     return 0
   }
 
-  const now = () => Math.floor(Date.now() / 1000)
-  const sealer = keyringSealer({ issuer: settings.issuer, keys: () => keys.sealing, now })
-  const sites = sitesAt(addresses, sealer, now)
+  const { issuer } = settings
+  const sealer = sealerBy(issuer, ...keys.sealing)
+  const sites = sitesAt(addresses, sealer)
   // whatever the settings are today: what it is of may have been opened by others, and what was called back before must not end sooner for it
-  const seconds = life.recall
+  const most = now() + life.recall
+  const leave = async (store: Store, { key, until }: Teller, name = nameOf(recall)) => store.recall(name, sealedRecall(sealerBy(issuer, key), recall, until), life.recall)
   try {
-    const told = await tell(sites, async store => {
-      await store.recall(nameOf(recall), sealedRecall(sealer, recall, now() + seconds), seconds)
-      return [`told; within 10 seconds no replica takes what ${what} has to do with, from ${instant(recall.since)} to now`]
+    const calledBack = new Set<string | undefined>()
+    const isOld = new Set<Store>()
+    const read = await tell(sites, async store => {
+      const before = await toldBefore(store, sealer)
+      for (const { opened } of before) calledBack.add(opened?.record.kid)
+      const strange = before.filter(({ opened }) => opened === undefined).length
+      if (strange === 0) return []
+      isOld.add(store)
+      return [`${strange} things were called back by sealing keys that are not in this configuration: where its keys are older than the replicas', those do not hear of this; run it again with theirs`]
     })
-    return told.size === sites.size ? 0 : 1
+    const counts = ({ kid }: SealingKey) => !calledBack.has(kid)
+    const known = tellerAmong(keys.sealing, key => counts(key) && everywhereAt(key) <= now())
+    const made = tellerAmong(keys.sealing, counts)
+    if (made === undefined) {
+      console.log('no site was told: every sealing key of this configuration was called back; run this again with the keys that the replicas have')
+      return 1
+    }
+    const told = await tell(read, async store => {
+      if (known !== undefined) await leave(store, known)
+      // for as long as by a retired key it is not believed, and by this one as soon as replicas have it
+      if (known === undefined || known.until < most) await leave(store, made, `${nameOf(recall)} ${made.key.kid}`)
+      return [known === undefined
+        ? `told, by the key ${made.key.kid} that was made a moment ago: replicas that do not have it yet do not hear of it; run this again at ${instant(everywhereAt(made.key))}`
+        : `told; within 10 seconds no replica takes what ${what} has to do with, from ${instant(recall.since)} to now`]
+    })
+    return known !== undefined && told.size === sites.size && isOld.size === 0 ? 0 : 1
   } finally { await close(sites) }
 }
 

@@ -1,10 +1,14 @@
+import { afterlife, lateSeconds, leadSeconds, retiredAt } from './adapters/key-schedule.ts'
+import { endOfSealed, keyOfSealed, keyringSealer, type SealingKey } from './adapters/keyring-sealer.ts'
 import { openStores } from './adapters/open-stores.ts'
+import { openedRecall } from './adapters/recalls.ts'
 import type { RedisAddress } from './adapters/redis-address.ts'
 import type { RedisTrouble } from './adapters/redis-trouble.ts'
 import { ConfigurationError, loadConfiguration, type Configuration } from './config/load.ts'
 import { addressesIn, siteIn } from './config/environment.ts'
 import type { Clock, Sealer, Store } from './ports.ts'
 import { OAuthError } from './protocol/errors.ts'
+import { life, type Recall } from './records.ts'
 
 // What the commands share by which an operator tells the replicas of every site something.
 
@@ -26,7 +30,7 @@ export function addressesOf (configuration: Configuration, env: NodeJS.ProcessEn
 }
 
 /** Each site, for the time of a command. */
-export function sitesAt (addresses: ReadonlyMap<string, RedisAddress>, sealer: Sealer, now: Clock): Map<string, Site> {
+export function sitesAt (addresses: ReadonlyMap<string, RedisAddress>, sealer: Sealer): Map<string, Site> {
   const troubles = new Map([...addresses.keys()].map(site => [site, new Set<string>()]))
   const stores = openStores(addresses, { sealer, now, watch: { sealed () {}, redeemed () {} }, onError (site, trouble) { troubles.get(site)!.add(said(trouble)) } })
   return new Map([...stores].map(([site, store]) => [site, { store, troubles: troubles.get(site)! }]))
@@ -47,6 +51,31 @@ export async function tell (sites: ReadonlyMap<string, Site>, telling: (store: S
   }))
   return new Map([...sites].filter((_, at) => told[at]))
 }
+
+/** What a site was told before and is not over: by which key it was sealed, and what it says where these keys open it. */
+export async function toldBefore (store: Store, sealer: Sealer): Promise<Array<{ by: string | undefined, opened: { record: Recall, exp: number } | undefined }>> {
+  const texts = (await store.recalls()).filter(text => endOfSealed(text) > now())
+  return texts.map(text => ({ by: keyOfSealed(text), opened: openedRecall(sealer, text) }))
+}
+
+/** The clock of a command: NumericDate, seconds. */
+export const now: Clock = () => Math.floor(Date.now() / 1000)
+
+/** A sealing key, and until when replicas believe a recall that it sealed (NumericDate, seconds). */
+export interface Teller { key: SealingKey, until: number }
+
+/** Of the sealing keys that count the one by which replicas believe a recall for the longest; of several the oldest. */
+export function tellerAmong (ring: readonly SealingKey[], counts: (key: SealingKey) => boolean): Teller | undefined {
+  const most = now() + life.recall
+  const tellers = ring.filter(counts).map(key => ({ key, until: Math.min(most, retiredAt(ring, key) + afterlife.sealing) }))
+  return tellers.filter(({ until }) => until > now()).sort((a, b) => b.until - a.until || a.key.nbf - b.key.nbf)[0]
+}
+
+/** When every replica has it (NumericDate, seconds), a quarter of an hour after it was made: when its use began at the latest, and while it waits so long before. */
+export const everywhereAt = ({ nbf }: SealingKey) => (nbf > now() ? nbf - leadSeconds : nbf) + lateSeconds
+
+/** Seals by one key, whatever the schedule says, and opens by all of them. */
+export const sealerBy = (issuer: string, ...keys: SealingKey[]) => keyringSealer({ issuer, keys: () => keys, now })
 
 /** Lets go of them. */
 export const close = async (sites: ReadonlyMap<string, Site>) => { await Promise.all([...sites.values()].map(({ store }) => store.close())) }

@@ -1,8 +1,7 @@
-import { afterlife, lateSeconds, leadSeconds, retiredAt } from './adapters/key-schedule.ts'
-import { endOfSealed, keyOfSealed, keyringSealer, type SealingKey } from './adapters/keyring-sealer.ts'
-import { nameOf, openedRecall, sealedRecall } from './adapters/recalls.ts'
+import type { SealingKey } from './adapters/keyring-sealer.ts'
+import { nameOf, sealedRecall } from './adapters/recalls.ts'
 import { ConfigurationError } from './config/load.ts'
-import { addressesOf, close, configurationOf, sitesAt, tell } from './every-site.ts'
+import { addressesOf, close, configurationOf, everywhereAt, now, sealerBy, sitesAt, tell, tellerAmong, toldBefore, type Teller } from './every-site.ts'
 import type { Store } from './ports.ts'
 import { instant } from './protocol/clock.ts'
 import { life, type Recall } from './records.ts'
@@ -14,7 +13,6 @@ interface Left { recall: Recall, exp: number }
 
 const byFiles = 'the files alone carry it: within 10 seconds to replicas that read that very directory; a Secret of Kubernetes takes up to two minutes to reach pods that run'
 const again = 'run this again, with --unlisted'
-const now = () => Math.floor(Date.now() / 1000)
 
 /**
  * Has the files of a key taken away, and tells every site that it is called back. What was called back before and that key sealed is left again by another, before it can be forgotten with it. Answers whether
@@ -29,16 +27,15 @@ export async function callBackKey (kid: string, takeAway: () => void): Promise<b
     return false
   }
   const { issuer, ring, sites } = reached
-  const sealerBy = (...keys: SealingKey[]) => keyringSealer({ issuer, keys: () => keys, now })
-  const leave = async (store: Store, key: SealingKey, { recall, exp }: Left, name = nameOf(recall)) => store.recall(name, sealedRecall(sealerBy(key), recall, exp), life.recall)
+  const leave = async (store: Store, key: SealingKey, { recall, exp }: Left, name = nameOf(recall)) => store.recall(name, sealedRecall(sealerBy(issuer, key), recall, exp), life.recall)
   /** Beside what the key left: for as long as that is believed it stands, too. */
-  const leaveBeside = async (store: Store, { key }: Other, lefts: readonly Left[]) => { await Promise.all(lefts.map(left => leave(store, key, left, `${nameOf(left.recall)} ${key.kid}`))) }
+  const leaveBeside = async (store: Store, { key }: Teller, lefts: readonly Left[]) => { await Promise.all(lefts.map(left => leave(store, key, left, `${nameOf(left.recall)} ${key.kid}`))) }
 
   try {
     const sealedByIt = new Map<Store, Left[]>()
     const calledBack = new Set<string>()
     const read = await tell(sites, async store => {
-      const left = (await store.recalls()).filter(text => endOfSealed(text) > now()).map(text => ({ by: keyOfSealed(text), opened: openedRecall(sealerBy(...ring), text) }))
+      const left = await toldBefore(store, sealerBy(issuer, ...ring))
       for (const { opened } of left) if (opened?.record.kid !== undefined) calledBack.add(opened.record.kid)
       const byIt = left.filter(({ by }) => by === kid)
       const lefts = byIt.flatMap(({ opened }) => opened === undefined ? [] : [{ recall: opened.record, exp: opened.exp }])
@@ -46,15 +43,15 @@ export async function callBackKey (kid: string, takeAway: () => void): Promise<b
       return byIt.length === lefts.length ? [] : [`${byIt.length - lefts.length} recalls that ${kid} sealed cannot be opened here: give their commands again`]
     }, again)
     // replicas are without a key that was called back, though its file be still here
-    const isLeft = (key: SealingKey) => !calledBack.has(key.kid)
-    const other = otherThan(kid, ring, key => isLeft(key) && isEverywhere(key))
-    const beside = (by: Other) => tell(read, async store => { await leaveBeside(store, by, sealedByIt.get(store)!); return [] }, again)
+    const isLeft = (key: SealingKey) => key.kid !== kid && !calledBack.has(key.kid)
+    const other = tellerAmong(ring, key => isLeft(key) && everywhereAt(key) <= now())
+    const beside = (by: Teller) => tell(read, async store => { await leaveBeside(store, by, sealedByIt.get(store)!); return [] }, again)
     const kept = other === undefined ? read : await beside(other)
     takeAway()
 
     if (other === undefined) {
       console.log(`no site was told: there is no other sealing key that replicas have (one counts a quarter of an hour after it was made); ${byFiles}`)
-      const made = otherThan(kid, configurationOf(process.env).keys.sealing, isLeft)
+      const made = tellerAmong(configurationOf(process.env).keys.sealing, isLeft)
       if (made !== undefined) await beside(made)
       return false
     }
@@ -78,24 +75,12 @@ function reach () {
   try {
     const configuration = configurationOf(process.env)
     const { settings: { issuer }, keys: { sealing: ring } } = configuration
-    const sites = sitesAt(addressesOf(configuration, process.env), keyringSealer({ issuer, keys: () => ring, now }), now)
+    const sites = sitesAt(addressesOf(configuration, process.env), sealerBy(issuer, ...ring))
     return { issuer, ring, sites }
   } catch (error) {
     if (error instanceof ConfigurationError) return error
     throw error
   }
-}
-
-interface Other { key: SealingKey, until: number }
-
-/** Whether every replica has it by now: it was made when its use began at the latest, and while it waits so long before. */
-const isEverywhere = ({ nbf }: SealingKey) => (nbf > now() ? nbf - leadSeconds : nbf) + lateSeconds <= now()
-
-/** Of the other sealing keys that count the one by which replicas believe a recall for the longest, and until when; of several the oldest. */
-function otherThan (kid: string, ring: readonly SealingKey[], counts: (key: SealingKey) => boolean): Other | undefined {
-  const most = now() + life.recall
-  const others = ring.filter(key => key.kid !== kid && counts(key)).map(key => ({ key, until: Math.min(most, retiredAt(ring, key) + afterlife.sealing) }))
-  return others.filter(({ until }) => until > now()).sort((a, b) => b.until - a.until || a.key.nbf - b.key.nbf)[0]
 }
 
 const said = ({ idp, client_id, kid, since, until }: Recall) => kid !== undefined

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -7,9 +8,10 @@ import { redisStore } from '../src/adapters/redis-store.ts'
 import { sitedStore } from '../src/adapters/sited-store.ts'
 import { buildApp } from '../src/app.ts'
 import { loadConfiguration } from '../src/config/load.ts'
+import { makeNextKeys } from '../src/keys.ts'
 import { replicaClockTolerance } from '../src/protocol/clock.ts'
 import { keyring, sealerOf } from './support/degradable.ts'
-import { startGateway } from './support/gateway.ts'
+import { startGateway, temporaryDirectory } from './support/gateway.ts'
 import { startCluster, startLossyWay, startRedis, until } from './support/redis.ts'
 import { browserOf, requestOf, testApp, type Arrival, type Browser, type TestApp } from './support/test-app.ts'
 import { createBrowser, logIn, readGreeting } from './world/browser.ts'
@@ -209,9 +211,11 @@ async function openReplicas (t: Test) {
   const sites = [{ site: 'a', urls: one.urls }, { site: 'b', urls: other.urls }]
   const sealer = sealerOf(now, keyring())
   const long = { code_seconds: 60, access_token_seconds: 600 }
+  const keys = join(temporaryDirectory(t), 'keys')
+  makeNextKeys(keys, now() - 3600)
   const replicaAt = (site: 'a' | 'b') => testApp(t, {
     now,
-    settings: { site, sites },
+    settings: { site, sites, keys },
     clients: { agency: long, town: long },
     store: sitedStore({ home: site, stores: openStores(new Map(sites.map(({ site, urls }) => [site, { urls }])), { sealer, now, watch: { sealed () {}, redeemed () {} }, onError () {} }) })
   })

@@ -37,6 +37,7 @@ async function run (command: 'keys' | 'end', args: string[], env: Record<string,
 const inForce = (keys: string, alg: string) => listKeys(keys, now()).find(key => key.alg === alg && key.state === 'in force')!.kid
 
 const hour = 3600
+const instantPattern = '\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\dZ'
 const made = join(temporaryDirectory(t), 'keys')
 for (const seconds of [48 * hour, hour + leadSeconds]) makeNextKeys(made, now() - seconds)
 
@@ -255,6 +256,49 @@ t.test('a sealing key tells replicas of another a quarter of an hour after it wa
     t.equal(code, expected, `${what}: ${text}`)
     t.equal(/site a: told; within/.test(text), expected === 0, what)
   }))
+})
+
+t.test('what is ended is told by a sealing key that every replica has by now, for as long as it must stay ended; where there is none it is said when to run the command again', { buffered: true }, async t => {
+  const ended = ['--idp', 'post', '--since', hourAgo()]
+  const over = { idp: 'post', identifiedAt: now() - 60 }
+  const site = async (times: Record<string, number>) => {
+    const keys = keysSealingBy(t, times)
+    return { keys, ...await openSite(t, keys) }
+  }
+  /** Whether a replica that has this sealing key alone hears of it. */
+  const isHeardBy = async (kid: string, { own, replica }: Awaited<ReturnType<typeof site>>) => {
+    const directory = join(temporaryDirectory(t), 'keys')
+    cpSync(own, directory, { recursive: true })
+    for (const { file, kind, kid: other } of listKeys(directory, now())) if (kind === 'sealing' && other !== kid) rmSync(join(directory, file))
+    const { redis } = replica.app.configuration.settings
+    const another = await testApp(t, { now, settings: { redis: { urls: redis.urls }, keys: directory }, store: 'configured' })
+    await another.app.lookForRecalls()
+    return another.app.isRecalled(over)
+  }
+
+  const taken = await site({ before: -48 * hour, fresh: -600 })
+  t.match(await run('end', ended, taken.env), { code: 0, text: /site a: told; within 10 seconds/ })
+  t.ok(await isHeardBy('before', taken), 'a replica without the new key')
+  t.ok(await isHeardBy('fresh', taken), 'and one that is without the old one by then')
+
+  const first = await site({ only: -60 })
+  const { code, text } = await run('end', ended, first.env)
+  t.equal(code, 1)
+  t.match(text, new RegExp(`site a: told, by the key only that was made a moment ago: replicas that do not have it yet do not hear of it; run this again at ${instantPattern}\n`))
+  t.notMatch(text, /within 10 seconds/)
+  t.ok(await isHeardBy('only', first), 'who has it hears of it')
+
+  const revoked = await site({ leaked: -hour, waits: leadSeconds - 1200 })
+  const kept = join(temporaryDirectory(t), 'keys')
+  cpSync(revoked.keys, kept, { recursive: true })
+  t.match(await run('keys', ['revoke', revoked.keys, 'leaked'], revoked.env), { code: 0 })
+  await until('it is heard', 10_000, () => !revoked.replica.app.configuration.keys.sealing.some(({ kid }) => kid === 'leaked'))
+  for (const file of readdirSync(kept)) cpSync(join(kept, file), join(revoked.keys, file))
+  t.match(await run('end', ended, revoked.env), { code: 0 }, 'not by the key that was called back, though its file is here')
+  await until('that is heard, too', 10_000, () => revoked.replica.app.isRecalled(over))
+  rmSync(join(revoked.keys, 'waits.json'))
+  const old = await run('end', ended, revoked.env)
+  t.match(old, { code: 1, text: /site a: 2 things were called back by sealing keys that are not in this configuration: .*; run it again with theirs\n/ }, 'keys older than the replicas\'')
 })
 
 t.test('where the directory cannot be written to, as a Secret in a pod, the sites are told all the same, and it is said which file stays and why', { buffered: true }, async t => {

@@ -50,7 +50,7 @@ export async function startGateway (t: Teardown, { overrides = {}, path = '', tl
   const directory = temporaryDirectory(t)
   // one event loop is the gateway's, the world's and the test's: it says nothing of the gateway's load
   await world.writeConfiguration(directory, { ...overrides, settings: merge({ load: { delay_ms: 5000 } }, overrides.settings ?? {}) })
-  makeNextKeys(join(directory, 'keys'))
+  makeNextKeys(join(directory, 'keys'), Math.floor(Date.now() / 1000) - 3600)
   const log: string[] = []
   const app = await buildApp(loadConfiguration(directory), {
     log: { write: (line: string) => { log.push(line) } },
