@@ -43,7 +43,8 @@ export const providerFails: Fault = {
       const variant = wanted[i]
       if (variant === undefined) continue
       terms.say(`F10 ${variant}`)
-      const one = await withFault(stage, variant, terms)
+      // each time the next provider: of one that has just failed every replica is still on its guard
+      const one = await withFault(stage, variant, terms, stage.providers[i % stage.providers.length])
       measured.push(one)
       if (one.isWellAgain) continue
       stage = await terms.newStage()
@@ -61,18 +62,15 @@ async function withoutFault (stage: Stage, { rate, seconds }: Pick<Terms, 'rate'
   await pause(seconds * 1000)
   const to = run.clock()
   const { history } = await run.end()
-  return durationsAmong(attemptsIn(history, { from, to, providers: othersOf(stage) }))
+  return durationsAmong(attemptsIn(history, { from, to, providers: stage.providers.map(({ id }) => id) }))
 }
-
-const sickOf = ({ providers }: Stage) => providers[0]!
-const othersOf = ({ providers }: Stage) => providers.slice(1).map(({ id }) => id)
 
 interface Measured { result: Result, durationsMs: number[], isWellAgain: boolean }
 
 /** One variant under load: what it did to the others, and how the gateway took it. */
-export async function withFault (stage: Stage, variant: string, { rate, seconds, short = false }: Pick<Terms, 'rate' | 'seconds'> & Partial<Pick<Terms, 'short'>>): Promise<Measured> {
+export async function withFault (stage: Stage, variant: string, { rate, seconds, short = false }: Pick<Terms, 'rate' | 'seconds'> & Partial<Pick<Terms, 'short'>>, sick = stage.providers[0]!): Promise<Measured> {
   const { name, share } = variants[variant]!
-  const sick = sickOf(stage)
+  const others = stage.providers.filter(({ id }) => id !== sick.id).map(({ id }) => id)
   const run = startRun(stage, { rate })
   const { watch } = run
   await pause(short ? 1000 : leadMs)
@@ -93,8 +91,8 @@ export async function withFault (stage: Stage, variant: string, { rate, seconds,
   const ended = await run.end()
 
   const { history } = ended
-  const others = figuresOf(history, { from, to, providers: othersOf(stage) })
-  const failed = failedAmong(attemptsIn(history, { from, to: end, providers: othersOf(stage) }))
+  const ofOthers = figuresOf(history, { from, to, providers: others })
+  const failed = failedAmong(attemptsIn(history, { from, to: end, providers: others }))
   const there = attemptsIn(history, { from, to, providers: [sick.id] })
   const outcomes = countOutcomes(there)
   const reached = (endpoints: string[]) => openAt === undefined ? undefined : endpoints.reduce((sum, endpoint) => sum + (countsEnd[endpoint] ?? 0) - (countsOpen[endpoint] ?? 0), 0)
@@ -104,9 +102,9 @@ export async function withFault (stage: Stage, variant: string, { rate, seconds,
     fault: 'F10',
     variant,
     figures: {
-      ...loginFigures(history, { from, to: end, providers: othersOf(stage) }),
-      'p50, ms': whole(others.p50Ms),
-      'p99, ms': whole(others.p99Ms),
+      ...loginFigures(history, { from, to: end, providers: others }),
+      'p50, ms': whole(ofOthers.p50Ms),
+      'p99, ms': whole(ofOthers.p99Ms),
       'logins at this provider': there.length,
       'of them well': outcomes.success ?? 0,
       'recovered at another': outcomes.recovered ?? 0,
@@ -135,7 +133,7 @@ export async function withFault (stage: Stage, variant: string, { rate, seconds,
     failed,
     recovered: recoveredIn(ended.history)
   }
-  return { result, durationsMs: durationsAmong(attemptsIn(history, { from, to, providers: othersOf(stage) })), isWellAgain }
+  return { result, durationsMs: durationsAmong(attemptsIn(history, { from, to, providers: others })), isWellAgain }
 }
 
 /** Share of the others' logins that may be slower than all but one in a hundred are without the fault. Of 400 logins that one is four: more than twelve hardly ever come about by chance. */
