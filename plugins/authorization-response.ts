@@ -10,6 +10,7 @@ import { OAuthError } from '../src/protocol/errors.ts'
 import { grantOf, type Grant } from '../src/protocol/grant.ts'
 import type { Identification } from '../src/protocol/identification.ts'
 import { withParameters } from '../src/protocol/redirect.ts'
+import { pairwiseSubject } from '../src/protocol/subject.ts'
 import { life, limit, type Login } from '../src/records.ts'
 import type { IfAway } from '../src/ports.ts'
 import type { ReturnAddress } from './browser.ts'
@@ -85,7 +86,7 @@ export default fp(async app => {
 
     // authenticated anew: a new handle, whatever becomes of the old one; without a session the next service asks the provider again
     const putSession = async (ifAway: IfAway) => identification.sid === undefined
-      ? unlessAway(app.store.put('session', { ...identification, sid, client_id, exp: app.now() + life_seconds }, idle_seconds, { ifAway }), undefined)
+      ? unlessAway(app.store.put('session', { ...identification, sid, client_id, login: login.id, exp: app.now() + life_seconds }, idle_seconds, { ifAway }), undefined)
       : undefined
     const [code, soon] = await Promise.all([
       putCode(login.request, { ...grant, login: login.id, sid, issuedAt: app.now() }, code_seconds, degradable),
@@ -97,9 +98,15 @@ export default fp(async app => {
     // where the code was kept the session can be, too: without it no logout would reach the code's token
     const handle = soon ?? (isSealedHandle(code) ? undefined : await putSession('wait'))
     // a former session in this browser may be another person's
-    if (handle !== undefined && !isSealedHandle(code)) this.keepSession(handle)
-    else if (identification.sid === undefined) this.forgetSession()
+    if (handle !== undefined && !isSealedHandle(code)) {
+      this.keepSession(handle)
+      app.countSession()
+    } else if (identification.sid === undefined) this.forgetSession()
     this.request.hasCode = true
+    const { idp, acr, person } = identification
+    this.request.event('returned', { idp, acr: grant.acr, degraded: grant.degraded })
+    const notified = app.client(app.configuration.settings.login_notices.client_id)
+    if (notified !== undefined) this.request.event('login_notice', { idp, acr, sub: pairwiseSubject(secret, person, notified.sector) })
     return this.endLogin(login).returnTo(login.request, { code })
   })
 

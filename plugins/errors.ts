@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import { errorPage } from '../src/pages/error.ts'
 import { finishedPage } from '../src/pages/finished.ts'
 import { spelled, strictAlgorithms } from '../src/protocol/algorithms.ts'
-import { errorMembers, OAuthError, type ErrorText, type Failure, type SecurityFailure } from '../src/protocol/errors.ts'
+import { errorMembers, OAuthError, type ErrorText, type Failure } from '../src/protocol/errors.ts'
 import { homeOf } from '../src/protocol/redirect.ts'
 import { clientMark } from '../src/protocol/subject.ts'
 import { loginOfState } from '../src/protocol/upstream.ts'
@@ -54,9 +54,8 @@ export default fp(async app => {
     const failure = asOAuthError(error, malformed)
     request.failure = failure
     if (failure.failure === 'client_unknown') request.returnAddress = null  // taken away while this request was under way: nobody is to be answered any more
-    const { failure: name, row: { status, security } } = failure
-    request.log[status >= 500 && name !== 'prefetch_refused' ? 'error' : 'info']({ failure: name, err: failure }, 'failed')
-    if (security) request.event(name as SecurityFailure, { login: request.loginId || request.login?.id, client_id: request.claimedClient || request.login?.request.client_id || 'unknown', idp: request.login?.idp, outcome: 'refused' })
+    const { row: { status } } = failure
+    request.failed(failure)
     if (retryAfter[status] !== undefined) reply.header('retry-after', retryAfter[status])
     return audience === 'client' ? answerClient(failure, request, reply) : answerCitizen(failure, request, reply)
   })
@@ -66,7 +65,7 @@ export default fp(async app => {
   function answerClient (failure: OAuthError, request: FastifyRequest, reply: FastifyReply) {
     const { status } = failure.row
     const members = errorMembers(failure)
-    app.countFailure(failure.failure, request.client !== null && request.routeOptions.config.endsLogin === true)
+    app.countFailure(failure.failure, request.routeOptions.config.endsLogin === true ? request.client?.client_id : undefined)
     if (status === 401) reply.headers(challenge(failure, members, request.headers))
     return reply.code(status).send(members)
   }
@@ -76,13 +75,14 @@ export default fp(async app => {
     const { login, returnAddress } = request
     // a login under way goes on: the chooser again, the client's request intact
     if (notice !== undefined && login !== null) {
-      app.countFailure(failure.failure, false)
+      app.countFailure(failure.failure)
       const { idp = login.idp } = request.params as { idp?: string }
       reply.removeHeader('retry-after')                                // who is sent on is not to wait (RFC 9110 §10.2.3)
       return reply.redirect(app.ownAddress('/choose', login, { notice, idp }), 303)
     }
     const finished = page === 'finished'
-    app.countFailure(failure.failure, !finished && (login !== null || returnAddress !== null))
+    const ended = finished || (login === null && returnAddress === null) ? undefined : login?.request.client_id ?? request.cameFrom?.client_id ?? 'unknown'
+    app.countFailure(failure.failure, ended)
     if (returnAddress !== null) return reply.returnTo(returnAddress, errorMembers(failure))
     const { back } = request.wayBack()
     if (finished) return reply.code(status).page(finishedPage(request.pageContext(), { client: app.party(app.clientOf(login!)), backHref: back!.href }))

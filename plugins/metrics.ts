@@ -1,22 +1,38 @@
+import { X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { performance } from 'node:perf_hooks'
 import fp from 'fastify-plugin'
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
 import type { DegradedWatch } from '../src/adapters/degradable-store.ts'
 import { keyInForce } from '../src/adapters/key-in-force.ts'
-import type { Scheduled } from '../src/adapters/key-schedule.ts'
+import { period, type Scheduled } from '../src/adapters/key-schedule.ts'
 import { ranks, type Rank } from '../src/adapters/load-gauge.ts'
-import { breakerStates, legs, type BreakerState, type ProviderWatch } from '../src/ports.ts'
+import { slowMs } from '../src/adapters/one-deadline.ts'
+import { breakerStates, legs, type BreakerState, type ProviderWatch, type StoreWatch } from '../src/ports.ts'
+import { instantIn } from '../src/protocol/clock.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
+import { outcomes, steps, type EventName } from '../src/protocol/events.ts'
 import { reloads, type Reload } from './configuration.ts'
+
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
 declare module 'fastify' {
   interface FastifyInstance {
     metricsRegistry: Registry
     /** one more reading of the configuration that came to an end */
     countReload (outcome: Reload): void
-    /** one more login that ended with tokens */
-    countLogin (): void
-    /** one more failure; whether it ended a login, or only was a request that nobody should have sent */
-    countFailure (failure: Failure, endedLogin: boolean): void
+    /** one more login that ended with tokens: of which service, at which level */
+    countLogin (client_id: string, acr: string): void
+    /** one more failure; of which service where it ended a login, and was not only a request that nobody should have sent */
+    countFailure (failure: Failure, client_id?: string): void
+    /** one more time that a step of a login was done, with the identity provider where one is chosen */
+    countStep (event: string, idp: string | undefined): void
+    /** one more session that lets its citizen into the next service */
+    countSession (): void
+    /** A request was answered; `seconds` is our own share of the time it took. */
+    timeRequest (route: string, seconds: number): void
+    /** The figures of the store of one site: of `needed` calls, which somebody waits for, and of `optional` ones, which replicas can do without. */
+    watchStore (site: string): StoreWatch
     /** one more back-channel logout that came to an end, or so many */
     countBackChannelLogout (outcome: Delivery, more?: number): void
     /** one more name that a client was believed to say for the first time, since the store could not tell */
@@ -39,8 +55,6 @@ declare module 'fastify' {
     watchLoad (seen: { loginsPerSecond: () => number, waiting: () => number, inFlight: () => number, parked: () => number, delaySeconds: () => number, pressure: () => number }): { shed (rank: Rank): void }
     /** What is limited is counted by these. */
     watchRates (): { limited (what: 'address' | 'credentials'): void, storeFailed (): void, uncounted (): void }
-    /** one more time that what replicas can do without was not to be had */
-    countNoticeboardFailure (): void
     /** The figures of the public port's connections. */
     connectionFigures: { open (connections: number): void, requests (underWay: number): void, refused (): void, draining (): void }
     /** lines of the log that nobody took */
@@ -54,6 +68,10 @@ export type Delivery = typeof deliveries[number]
 
 /** Upper bounds of what calls to identity providers take. */
 const secondsOfCalls = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8]
+/** Of our own share of a request, and of a call of the store, with the thresholds of our objectives among them (docs/objectives.md). */
+const secondsOfOurs = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 6]
+/** Services that have figures of their own; all others share `other`. A scrape of many more would block the event loop. */
+const mostClients = 1000
 
 /** Every metric, defined in one place: `passerelle_` names, closed label sets, nothing personal. */
 export default fp(async app => {
@@ -61,11 +79,41 @@ export default fp(async app => {
   collectDefaultMetrics({ register: registry })
   const counterOf = (name: string, help: string, labelNames: string[] = []) => new Counter({ name, help, labelNames, registers: [registry] })
   const gaugeOf = (name: string, help: string, labelNames: string[], collect?: (this: Gauge) => void) => new Gauge({ name, help, labelNames, registers: [registry], ...(collect === undefined ? {} : { collect }) })
-  const histogramOf = (name: string, help: string, labelNames: string[]) => new Histogram({ name, help, labelNames, buckets: secondsOfCalls, registers: [registry] })
+  const histogramOf = (name: string, help: string, labelNames: string[], buckets = secondsOfCalls) => new Histogram({ name, help, labelNames, buckets, registers: [registry] })
 
   const logins = counterOf('passerelle_logins_total', 'Logins that ended: with tokens (success), or by a failure of the citizen, the client, the provider or ours', ['outcome', 'failure'])
   logins.inc({ outcome: 'success', failure: '' }, 0)
   for (const failure of Object.keys(failures) as Failure[]) logins.inc({ outcome: responsibilityFor(failure), failure }, 0)
+
+  const ofClients = counterOf('passerelle_client_logins_total', 'Logins that ended, by the service that asked for them: with tokens (success), or on whose side they failed; of a thousand services each, of more under other', ['client_id', 'outcome'])
+  const ofLevels = counterOf('passerelle_level_logins_total', 'Logins that ended with tokens, by the level of assurance that was reached', ['acr'])
+  const named = new Set<string>()
+  function labelOf (client_id: string) {
+    if (named.has(client_id)) return client_id
+    if (!app.configuration.clients.has(client_id) || named.size >= mostClients) return 'other'
+    named.add(client_id)
+    for (const outcome of outcomes) ofClients.inc({ client_id, outcome }, 0)
+    return client_id
+  }
+  for (const client_id of app.configuration.clients.keys()) labelOf(client_id)
+  for (const acr of app.configuration.levels.levels) ofLevels.inc({ acr }, 0)
+
+  const stepsDone = counterOf('passerelle_login_steps_total', 'Steps of logins that were done (docs/events.md), with the identity provider from where one is chosen', ['event', 'idp'])
+  for (const event of Object.keys(steps)) stepsDone.inc({ event, idp: '' }, 0)
+  app.decorate('countStep', (event, idp = '') => { if (event in steps) stepsDone.inc({ event: event satisfies string as EventName, idp }) })
+  const opened = counterOf('passerelle_sessions_opened_total', 'Sessions opened, each of which lets its citizen into the next service')
+  app.decorate('countSession', () => opened.inc())
+  const requestSeconds = histogramOf('passerelle_request_duration_seconds', 'How long requests took us, by route: without the time in which an identity provider was asked', ['route'], secondsOfOurs)
+  app.decorate('timeRequest', (route, seconds) => requestSeconds.observe({ route }, seconds))
+
+  const build = gaugeOf('passerelle_build_info', 'The release that runs, and the Node.js that runs it', ['version', 'node'])
+  build.set({ version, node: process.version }, 1)
+  let utilization = performance.eventLoopUtilization()
+  const busy = gaugeOf('passerelle_event_loop_utilization_ratio', 'Share of the time since the last scrape in which the event loop had something to do', [], () => {
+    const now = performance.eventLoopUtilization()
+    busy.set(performance.eventLoopUtilization(now, utilization).utilization)
+    utilization = now
+  })
 
   app.decorate('metricsRegistry', registry)
   gaugeOf('passerelle_configuration_info', 'The configuration in force, by its hash: replicas that differ are seen', ['hash'], function () {
@@ -95,10 +143,36 @@ export default fp(async app => {
       if (next < Infinity) this.set({ kind, alg }, next - app.now())
     }
   })
+  gaugeOf('passerelle_key_until_seconds', 'How long until the key in force has been used for as long as it should be; negative where it is overdue', ['kind', 'alg'], function () {
+    this.reset()
+    for (const { kind, alg, keys } of keyKinds()) this.set({ kind, alg }, keyInForce(keys, app.now())!.nbf + period[kind] - app.now())
+  })
+  gaugeOf('passerelle_certificate_until_seconds', 'How long until a certificate of ours, or an authority that we trust alone, is over: of our own port, or for an identity provider; of a chain the first that is', ['of', 'idp'], function () {
+    this.reset()
+    for (const { of, idp, pem } of certificates()) this.set({ of, idp }, endOf(pem) - app.now())
+  })
+  gaugeOf('passerelle_secret_until_seconds', 'How long until a secret is to be replaced, by the `expires` of its registration: ours at an identity provider, and of all services the first that is', ['of', 'idp'], function () {
+    this.reset()
+    const { clients, identityProviders } = app.configuration
+    for (const { id: idp, client_secret } of identityProviders.values()) if (client_secret?.expires !== undefined) this.set({ of: 'provider', idp }, instantIn(client_secret.expires) - app.now())
+    // a service that has another that lasts has done its part
+    const ends = [...clients.values()].map(({ client_secrets }) => Math.max(...client_secrets.map(({ expires }) => expires === undefined ? Infinity : instantIn(expires)))).filter(end => Number.isFinite(end))
+    if (ends.length > 0) this.set({ of: 'client', idp: '' }, Math.min(...ends) - app.now())
+  })
+  function certificates () {
+    const { tls, identityProviders } = app.configuration
+    return [
+      ...(tls === undefined ? [] : [{ of: 'listen', idp: '', pem: tls.cert }]),
+      ...[...identityProviders.values()].flatMap(({ id: idp, certificate, certificateAuthority }) => [
+        ...(certificate === undefined ? [] : [{ of: 'provider', idp, pem: certificate.cert }]),
+        ...(certificateAuthority === undefined ? [] : [{ of: 'provider_authority', idp, pem: certificateAuthority }])
+      ])
+    ]
+  }
   function keyKinds () {
     const { signing, sealing, decryption } = app.configuration.keys
-    const byAlg = (kind: string, keys: ReadonlyArray<Scheduled & { alg: string }>) => [...Map.groupBy(keys, ({ alg }) => alg)].map(([alg, same]) => ({ kind, alg, keys: same as Scheduled[] }))
-    return [...byAlg('signing', signing), ...byAlg('decryption', decryption), { kind: 'sealing', alg: 'A256GCM', keys: sealing as Scheduled[] }]
+    const byAlg = (kind: keyof typeof period, keys: ReadonlyArray<Scheduled & { alg: string }>) => [...Map.groupBy(keys, ({ alg }) => alg)].map(([alg, same]) => ({ kind, alg, keys: same as Scheduled[] }))
+    return [...byAlg('signing', signing), ...byAlg('decryption', decryption), { kind: 'sealing' as const, alg: 'A256GCM', keys: sealing as Scheduled[] }]
   }
   const refused = counterOf('passerelle_failures_total', 'Every failure that was answered, in a login or not', ['failure'])
   const logouts = counterOf('passerelle_back_channel_logouts_total', 'Clients told of a logout behind the citizen\'s back, by what came of it', ['outcome'])
@@ -117,16 +191,40 @@ export default fp(async app => {
   app.decorate('degraded', { sealed: () => sealedCodes.inc(), redeemed: how => redemptions.inc({ how }) })
   app.decorate('countBackChannelLogout', (outcome, more = 1) => logouts.inc({ outcome }, more))
   app.decorate('countUncheckedReplay', () => unchecked.inc())
-  app.decorate('countLogin', () => logins.inc({ outcome: 'success', failure: '' }))
-  app.decorate('countFailure', (failure, endedLogin) => {
+  app.decorate('countLogin', (client_id, acr) => {
+    logins.inc({ outcome: 'success', failure: '' })
+    ofClients.inc({ client_id: labelOf(client_id), outcome: 'success' })
+    ofLevels.inc({ acr })
+  })
+  app.decorate('countFailure', (failure, client_id) => {
     refused.inc({ failure })
-    if (endedLogin) logins.inc({ outcome: responsibilityFor(failure), failure })
+    if (client_id === undefined) return
+    const outcome = responsibilityFor(failure)
+    logins.inc({ outcome, failure })
+    ofClients.inc({ client_id: labelOf(client_id), outcome })
+  })
+
+  const store = {
+    calls: counterOf('passerelle_store_calls_total', 'Calls of a site\'s Redis, by what came of them: answered, or not in time. Needed ones are waited for, optional ones replicas can do without', ['store', 'class', 'outcome']),
+    seconds: histogramOf('passerelle_store_call_duration_seconds', 'How long calls of a site\'s Redis took, with all that they waited', ['store', 'class'], secondsOfOurs),
+    ridden: counterOf('passerelle_store_ride_through_seconds_total', 'Time that calls spent waiting which a failover kept waiting and were answered all the same', ['store'])
+  }
+  app.decorate('watchStore', site => {
+    for (const kind of ['needed', 'optional']) for (const outcome of ['answered', 'unavailable']) store.calls.inc({ store: site, class: kind, outcome }, 0)
+    store.ridden.inc({ store: site }, 0)
+    return {
+      called (kind, outcome, seconds) {
+        store.calls.inc({ store: site, class: kind, outcome })
+        store.seconds.observe({ store: site, class: kind }, seconds)
+        if (kind === 'needed' && outcome === 'answered' && seconds > slowMs / 1000) store.ridden.inc({ store: site }, seconds)
+      }
+    }
   })
 
   const provider = {
     calls: counterOf('passerelle_provider_calls_total', 'Calls to an identity provider, by what came of them: answered, refused (400 to 499), or a failure', ['idp', 'leg', 'outcome']),
     callSeconds: histogramOf('passerelle_provider_call_duration_seconds', 'How long calls to an identity provider took', ['idp', 'leg']),
-    callbacks: counterOf('passerelle_provider_callbacks_total', 'Citizens who came back from an identity provider, by what came of it: the failure, or success', ['idp', 'outcome']),
+    callbacks: counterOf('passerelle_provider_callbacks_total', 'Citizens who came back from an identity provider, by what came of it: success, or on whose side it failed, and how', ['idp', 'outcome', 'failure']),
     callbackSeconds: histogramOf('passerelle_provider_callback_duration_seconds', 'How long it took to learn from an identity provider who came back', ['idp']),
     state: gaugeOf('passerelle_provider_breaker_state', 'The state of the circuit breaker of an identity provider: 1 for the one in force', ['idp', 'state']),
     transitions: counterOf('passerelle_provider_breaker_transitions_total', 'How often the circuit breaker of an identity provider went to a state', ['idp', 'state']),
@@ -148,7 +246,7 @@ export default fp(async app => {
       provider.state.set({ idp, state }, 0)
       provider.transitions.inc({ idp, state }, 0)
     }
-    provider.callbacks.inc({ idp, outcome: 'success' }, 0)
+    provider.callbacks.inc({ idp, outcome: 'success', failure: '' }, 0)
     for (const leg of legs) provider.calls.inc({ idp, leg, outcome: 'answered' }, 0)
     for (const way of ['given', 'taken', 'ignored']) provider.hints.inc({ idp, way }, 0)
     provider.rejected.inc({ idp }, 0)
@@ -159,7 +257,7 @@ export default fp(async app => {
         provider.callSeconds.observe({ idp, leg }, seconds)
       },
       identified (failure, seconds) {
-        provider.callbacks.inc({ idp, outcome: failure === '' ? 'success' : failure })
+        provider.callbacks.inc({ idp, outcome: failure === '' ? 'success' : responsibilityFor(failure), failure })
         provider.callbackSeconds.observe({ idp }, seconds)
       },
       breaker (now) {
@@ -179,8 +277,6 @@ export default fp(async app => {
     for (const at of Object.values(renewedAt)) at.delete(idp)
   })
   app.decorate('countHint', (idp, way) => provider.hints.inc({ idp, way }))
-  const failing = counterOf('passerelle_noticeboard_failures_total', 'What replicas can do without and Redis did not do: hints, shared metadata')
-  app.decorate('countNoticeboardFailure', () => failing.inc())
 
   const open = gaugeOf('passerelle_connections_open', 'Connections to the public port', [])
   const underWay = gaugeOf('passerelle_requests_under_way', 'Requests to the public port that are not yet answered', [])
@@ -214,6 +310,18 @@ export default fp(async app => {
     const pressing = gaugeOf('passerelle_load_pressure', 'What is sent away since the event loop is late: up to 1 a share of new logins, up to 2 of those under way too, up to 3 of everything', [], () => pressing.set(pressure()))
     return { shed: rank => shed.inc({ class: rank }) }
   })
+
+  /** When the first of these certificates is over (NumericDate, seconds). */
+  const ends = new Map<string, number>()
+  function endOf (pem: string) {
+    const known = ends.get(pem)
+    if (known !== undefined) return known
+    if (ends.size > 100) ends.clear()                                   // renewed again and again
+    const all = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+    const end = Math.min(...all.map(one => new X509Certificate(one).validToDate.getTime() / 1000))
+    ends.set(pem, end)
+    return end
+  }
 
   app.addHook('onClose', async () => registry.clear())
 }, { name: 'metrics', dependencies: ['configuration'] })

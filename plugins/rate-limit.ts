@@ -80,7 +80,7 @@ export default fp(async app => {
     if (request.passingLogin !== '' && !await isTooMuchOfLogin(request) && !await isTooMuchOfPassing(request)) return
     figures.limited('address')
     // one event for each address and second, not one for each request
-    if (await told(address(request), { limit: Infinity, seconds: 1 }) === 1) request.event('rate_limited', { client_id: 'unknown', outcome: 'refused' })
+    if (await told(address(request), { limit: Infinity, seconds: 1 }) === 1) request.event('rate_limited', { outcome: 'us', failure: 'rate_limited' })
     return reply.turnAway('rate_limited')
   })
 

@@ -50,7 +50,7 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.co
   const { settings: { site }, redis: configured, sites } = app.configuration
   const address = { ...configured, urls: redis }
   const stores = store === undefined && redis.length > 0
-    ? openStores(new Map([...sites, [site, address]]), { sealer: app.sealer, now: app.now, watch: app.degraded, onError: complain })
+    ? openStores(new Map([...sites, [site, address]]), { sealer: app.sealer, now: app.now, watch: app.degraded, watchStore: app.watchStore, onError: complain })
     : new Map<string, Store>()
   const kept = store ?? (stores.size === 0 ? memoryStore({ site, now: app.now }) : sitedStore({ home: site, stores }))
   const recalls = recallingStore({
@@ -86,7 +86,7 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.co
     app.log.warn({ site, code, address, reason }, 'store connection')
   }
 
-  app.decorate('noticeboard', noticeboard ?? (redis.length === 0 ? loneNoticeboard : redisNoticeboard({ ...address, onFailure: () => app.countNoticeboardFailure() })))
+  app.decorate('noticeboard', noticeboard ?? (redis.length === 0 ? loneNoticeboard : redisNoticeboard({ ...address, watch: app.watchStore(site) })))
 
   app.addHook('onClose', async () => { await Promise.all([app.store.close(), app.noticeboard.close()]) })
 }, { name: 'store', dependencies: ['configuration', 'metrics', 'signer'] })

@@ -31,7 +31,7 @@ export default fp(async app => {
     const { status, error, citizen } = failures[failure]
     const seconds = randomInt(soonest, latest + 1)
     request.turnedAway = true
-    app.countFailure(failure, false)
+    app.countFailure(failure)
     this.code(status).header('retry-after', seconds)
     if (request.routeOptions.config.audience === 'client') return this.send({ error, error_description: `too many requests at the moment: try again in ${seconds} seconds` })
 

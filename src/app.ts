@@ -5,6 +5,7 @@ import { parse } from 'fast-querystring'
 import Fastify, { LogController, type FastifyInstance } from 'fastify'
 import type { LookupFunction } from 'node:net'
 import { randomInt } from 'node:crypto'
+import { hostname } from 'node:os'
 import type { Server } from 'node:https'
 import { isDeepStrictEqual } from 'node:util'
 import type { DestinationStream } from 'pino'
@@ -81,7 +82,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
     clientErrorHandler: cut,
     pluginTimeout: 0,                                                  // of our end, too: who is here then is waited for, and drain.finish_seconds says how long
     return503OnClosing: false,                                         // who is here while we close is served
-    logger: ports.log === false ? false : { level: 'info', ...loggable, ...(ports.log === undefined ? {} : { stream: ports.log }) },
+    logger: ports.log === false ? false : { level: 'info', base: { site: settings.site, replica: hostname(), pid: process.pid }, ...loggable, ...(ports.log === undefined ? {} : { stream: ports.log }) },
     logController: new LogController({ disableRequestLogging: true }),   // one line a request: plugins/events.ts
     genReqId: supportId,
     trustProxy: settings.trusted_proxies.length > 0 ? settings.trusted_proxies : false,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { JWK } from 'jose'
 import { keyInForce } from './adapters/key-in-force.ts'
-import { afterlife, leadSeconds, retiredAt } from './adapters/key-schedule.ts'
+import { afterlife, leadSeconds, period, retiredAt } from './adapters/key-schedule.ts'
 import { callBackKey } from './key-recall.ts'
 import type { Encryption, SigningAlgorithm } from './protocol/algorithms.ts'
 import { instant } from './protocol/clock.ts'
@@ -30,8 +30,6 @@ export interface ListedKey {
   dead?: number
 }
 
-/** Days after which the next key of a kind is due. */
-const periodDays = { sealing: 1, signing: 30, decryption: 30 } as const
 /** Seconds: a job that runs a little earlier than the day before finds it due all the same. */
 const earlySeconds = 3600
 
@@ -67,7 +65,7 @@ export function makeNextKeys (directory: string, now = clock(), { force = false,
     const same = present.filter(key => key.alg === alg)
     const newest = same.find(({ state }) => state === 'in force')
     const isWaiting = same.some(({ nbf }) => nbf > now)
-    const isDue = newest === undefined || now + lead + earlySeconds >= newest.nbf + periodDays[kind] * 86400
+    const isDue = newest === undefined || now + lead + earlySeconds >= newest.nbf + period[kind]
     if (force || (!isWaiting && (isDue || !ifDue))) written.push(writeKey(directory, alg, newest === undefined ? now : now + lead))
   }
   return written

@@ -48,7 +48,7 @@ export function cut (this: FastifyInstance, error: NodeJS.ErrnoException, socket
   // a browser opens connections ahead, which it may not need
   if (error.code === 'ECONNRESET' || socket.bytesRead === 0) return socket.destroy()
   const failure = cuts[error.code ?? ''] ?? unreadable
-  this.countFailure(failure.failure, false)
+  this.countFailure(failure.failure)
   socket.end(written(failure))
   setTimeout(() => socket.destroy(), lingerMs).unref()
 }

@@ -109,6 +109,8 @@ export interface Question {
   prompt?: string | undefined
   max_age?: number | undefined
   ui_locales: string
+  /** told of each call that is made for this citizen */
+  called?: ProviderWatch['called'] | undefined
 }
 
 /** What came back from it, with every check of OpenID Connect passed; whether it will do is for `protocol/identification.ts`. */
@@ -159,6 +161,8 @@ export interface ProviderCall {
   body?: string | undefined
   /** milliseconds of `performance.now()` */
   deadline?: number | undefined
+  /** told of it, beside whoever watches the provider */
+  called?: ProviderWatch['called'] | undefined
 }
 
 /** Calls one identity provider; an answer that says that it failed is thrown. @throws {OAuthError} the failures of `adapters/provider-calls.ts` */
@@ -183,6 +187,9 @@ export interface ProviderWatch {
   /** its clock against ours, by what it just signed, in seconds; positive when it is ahead */
   skewed (seconds: number): void
 }
+
+/** What a site's store is seen to do. */
+export interface StoreWatch { called (kind: 'needed' | 'optional', outcome: 'answered' | 'unavailable', seconds: number): void }
 
 /** What replicas tell each other and can do without: nothing waits for it long, nothing fails without it. */
 export interface Noticeboard {

@@ -24,8 +24,9 @@ export interface Login {
 /** Single sign-on: what lets the citizen into the next service. */
 export interface Session extends Omit<Identification, 'sid'> {
   sid: string
-  /** the client that the citizen entered when it was opened */
+  /** the client that the citizen entered when it was opened, and the login by which; a former release did not note that */
   client_id: string
+  login?: string | undefined
   /** NumericDate, seconds: the end, however much it is used */
   exp: number
 }

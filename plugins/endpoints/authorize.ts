@@ -19,7 +19,7 @@ type Found = { session: Session, entered: Entered[] }
 /** Authorization endpoint (RFC 6749 §3.1, OpenID Connect Core §3.1.2): the request comes in, the citizen chooses an identity provider. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
   // a shape at fault is told to the client, once we know who it is: hence attachValidation
-  app.get('/authorize', { schema: { querystring }, attachValidation: true, config: { audience: 'citizen', rank, ofLogin: 'anyone' } }, async (request, reply) => {
+  app.get('/authorize', { schema: { querystring }, attachValidation: true, config: { audience: 'citizen', rank, ofLogin: 'anyone', step: 'authorize' } }, async (request, reply) => {
     const { query } = request
     const kept = query.client_id === undefined && typeof query.login === 'string'
     if (kept) return begin(request, reply, request.openLogin(query.login), query.idp_hint)
@@ -29,7 +29,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   // a cross-site POST brings no cookies: the login is kept, and its session looked at by GET
-  app.post('/authorize', { schema: { body: AuthorizationParameters }, attachValidation: true, config: { audience: 'citizen', rank: 'beginning', ofLogin: 'anyone' } }, async (request, reply) => {
+  app.post('/authorize', { schema: { body: AuthorizationParameters }, attachValidation: true, config: { audience: 'citizen', rank: 'beginning', ofLogin: 'anyone', step: 'authorize' } }, async (request, reply) => {
     const { login, idp_hint } = await readRequest(request, request.body ?? {})
     return goOn(reply, login, idp_hint)
   })
@@ -47,11 +47,13 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   async function readRequest (request: FastifyRequest, parameters: AuthorizationParameters) {
     const { request: asked, idp_hint } = await request.readAuthorizationRequest(parameters)
     request.login = request.newLogin(asked, request.citizenLanguage())
+    request.event('authorize', { acr: asked.acr })
     return { login: request.login, idp_hint }
   }
 
   async function begin (request: FastifyRequest, reply: FastifyReply, login: Login, hint: unknown) {
     const silent = login.request.prompt?.includes('none') ?? false
+    request.step = silent ? 'sso_used' : 'chooser_shown'
     const found = await singleSignOn(request, login, silent)
     if (typeof found === 'object') return enter(request, reply, login, found)
     if (silent) throw new OAuthError(found, 'the citizen has to be asked, and prompt=none forbids it')
@@ -59,7 +61,11 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const client = app.clientOf(login)
     const hinted = client.idp_hints.find(idp => idp === hint)
     const obstacle = hinted === undefined ? undefined : app.obstacleTo(hinted, client, login.request)
-    if (hinted !== undefined && obstacle === undefined) return reply.keepLogin(login).redirect(app.ownAddress(`/login/${hinted}`, login), 303)
+    if (hinted !== undefined && obstacle === undefined) {
+      reply.keepLogin(login)
+      request.event('hinted', { idp: hinted })
+      return reply.redirect(app.ownAddress(`/login/${hinted}`, login), 303)
+    }
     return showChooser(app, request, reply, login, obstacle === undefined ? {} : { notice: failures[obstacle].notice, idp: hinted })
   }
 
@@ -84,7 +90,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     return obstacle === 'provider_unknown' || obstacle === 'provider_not_allowed' ? 'account_selection_required' : found
   }
 
-  async function enter (request: FastifyRequest, reply: FastifyReply, login: Login, { session: { exp, id_token, ...session }, entered }: Found) {
+  async function enter (request: FastifyRequest, reply: FastifyReply, login: Login, { session: { exp, id_token, login: session_of, ...session }, entered }: Found) {
+    request.event('sso_used', { idp: session.idp, acr: session.acr, session_of })
     const sent = claimsSent(login.request)
     const identification = { ...session, claims: pick(session.claims, sent) }
     if (login.request.prompt?.includes('none')) {

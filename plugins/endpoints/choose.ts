@@ -16,7 +16,7 @@ interface Before { notice?: string | undefined, idp?: string | undefined }
 
 /** The chooser of a login that is under way: again after a failure, or because the citizen wants another account. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.get('/choose', { schema: { querystring }, config: { audience: 'citizen', rank: 'under_way', ofLogin: 'its_browser' } }, async (request, reply) =>
+  app.get('/choose', { schema: { querystring }, config: { audience: 'citizen', rank: 'under_way', ofLogin: 'its_browser', step: 'chooser_shown' } }, async (request, reply) =>
     showChooser(app, request, reply, request.openLogin(request.query.login), request.query))
 }
 
@@ -39,7 +39,9 @@ export function showChooser (app: FastifyInstance, request: FastifyRequest, repl
       ...(message === undefined ? {} : { message })
     }
   })
-  return reply.keepLogin({ ...login, language }).page(chooserPage(request.pageContext(app.ownAddress('/choose', login, { notice, idp })), {
+  reply.keepLogin({ ...login, language })
+  request.event('chooser_shown')
+  return reply.page(chooserPage(request.pageContext(app.ownAddress('/choose', login, { notice, idp })), {
     client: app.party(client),
     providers,
     ...(isNotice(notice) ? { notice: { code: notice, ...(failed === undefined ? {} : { provider: failed.title, ...retryOf(failed) }) } } : {}),

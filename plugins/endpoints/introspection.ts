@@ -22,13 +22,15 @@ const schema = { body: TokenForm, response: { 200: told } }
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { settings: { issuer }, keys: { subject: secret } } = app.configuration
 
-  app.post('/introspection', { schema, config: { audience: 'client', rank: 'ending' } }, async (request, reply) => {
+  app.post('/introspection', { schema, config: { audience: 'client', rank: 'ending', step: 'introspection' } }, async (request, reply) => {
     const client = await request.authenticateClient()
     if (!client.introspection) throw new OAuthError('introspection_not_allowed', 'this client is not registered as a data provider')
     const access_token = namedToken(request.body)
 
-    const answer = introspectionOf(await app.liveToken(access_token, { sure: true }), { scopes: client.scopes, sector: client.sector, secret, issuer })
-    request.event('introspection', { client_id: client.client_id, ...(answer.active ? { acr: answer.acr } : {}), outcome: answer.active ? 'success' : 'refused' })
+    const token = await app.liveToken(access_token, { sure: true })
+    request.loginId = token?.login ?? ''
+    const answer = introspectionOf(token, { scopes: client.scopes, sector: client.sector, secret, issuer })
+    request.event('introspection', { active: answer.active, ...(answer.active ? { acr: answer.acr } : {}) })
     if (client.introspection_signed_response_alg === undefined && !asksForJwt(request)) return reply.send(answer)
     const write = await app.jwtsFor(client, 'introspection')
     const jwt = await write({ iss: issuer, aud: client.client_id, iat: app.now(), token_introspection: answer }, 'token-introspection+jwt')

@@ -6,7 +6,7 @@ import { OAuthError } from '../../src/protocol/errors.ts'
 
 /** "Return to the service": the citizen gives up, the client is told (RFC 6749 §4.1.2.1). */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.get('/leave', { schema: { querystring: Type.Object({ login: parameter(64) }) }, config: { audience: 'citizen', rank: 'ending', ofLogin: 'its_browser' } }, async (request, reply) => {
+  app.get('/leave', { schema: { querystring: Type.Object({ login: parameter(64) }) }, config: { audience: 'citizen', rank: 'ending', ofLogin: 'its_browser', step: 'consent_refused' } }, async (request, reply) => {
     reply.endLogin(request.openLogin(request.query.login))
     throw new OAuthError('citizen_refused', 'the citizen went back')
   })

@@ -8,16 +8,19 @@ const schema = { params: Type.Object({ idp: Type.String({ maxLength: 32 }) }), q
 
 /** The choice comes in, the citizen goes to the identity provider. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.get('/login/:idp', { schema, config: { audience: 'citizen', rank: 'under_way', ofLogin: 'its_browser' } }, async (request, reply) => {
+  app.get('/login/:idp', { schema, config: { audience: 'citizen', rank: 'under_way', ofLogin: 'its_browser', step: 'provider_chosen' } }, async (request, reply) => {
     const { idp } = request.params
     const login = request.openLogin(request.query.login)
     const obstacle = app.obstacleTo(idp, app.clientOf(login), login.request)
+    if (obstacle !== undefined) request.step = 'provider_refused'
     if (obstacle !== undefined) throw new OAuthError(obstacle, 'this identity provider cannot be chosen now')
 
     const chosen = { ...login, idp, sentAt: app.now() }
     const url = await app.identityProvider(idp).authorizationUrl(app.questionFor(chosen))
 
-    return reply.keepLogin(chosen).dropIdentification(login).redirect(url.href, 303)
+    reply.keepLogin(chosen).dropIdentification(login)
+    request.event('provider_chosen', { idp })
+    return reply.redirect(url.href, 303)
   })
 }
 

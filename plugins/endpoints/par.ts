@@ -13,7 +13,7 @@ const schema = {
 
 /** Pushed authorization request endpoint (RFC 9126): the request comes in from the client itself, and goes out sealed. */
 const plugin: FastifyPluginAsyncTypebox = async app => {
-  app.post('/par', { schema, config: { audience: 'client', rank: 'beginning', ofLogin: 'anyone', replayable: true } }, async (request, reply) => {
+  app.post('/par', { schema, config: { audience: 'client', rank: 'beginning', ofLogin: 'anyone', replayable: true, step: 'pushed' } }, async (request, reply) => {
     const proof = await request.readProof()
     const client = await request.authenticateClient()
     if (request.body.request_uri !== undefined) throw new OAuthError('parameter_invalid', 'request_uri: expected none here (RFC 9126 §2.1)')
@@ -24,6 +24,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const pushed = { ...asked, request: { ...asked.request, ...(dpop_jkt === undefined ? {} : { dpop_jkt }), pushed: newHandle(app.configuration.settings.site) } }
     app.sealLogin(request.newLogin(pushed.request, 'fr'))               // too large for a browser to carry: told now
     const { request_uri_seconds: expires_in } = client
+    request.event('pushed', { acr: pushed.request.acr })
     return reply.code(201).send({
       request_uri: pushedUri + app.sealer.seal('pushed', client.client_id, pushed, app.now() + expires_in),
       expires_in

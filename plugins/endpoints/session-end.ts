@@ -24,10 +24,11 @@ interface Logout { client?: Client | undefined, post_logout_redirect_uri?: strin
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { base, settings: { issuer } } = app.configuration
 
-  app.get('/session/end', { schema: { querystring }, config: { audience: 'citizen', rank: 'ending' } }, async (request, reply) => {
+  app.get('/session/end', { schema: { querystring }, config: { audience: 'citizen', rank: 'ending', step: 'logout_asked' } }, async (request, reply) => {
     const parameters = open('posted', request.query.posted) ?? request.query
     request.uiLocales = parameters.ui_locales ?? ''
     const logout = await read(request, parameters)
+    request.event('logout_asked')
     const session = await unlessAway(currentSession(request), 'unknown' as const)
     // whoever led the browser here ends no login that is on its way in another tab
     if (session === undefined) return goOn(request, reply.forgetSession(), afterwards(logout))
@@ -36,7 +37,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   // by a client across sites, which brings no cookies: sealed, and on by GET. Or our own form, which asked the citizen.
-  app.post('/session/end', { schema: { body }, config: { audience: 'citizen', rank: 'ending' } }, async (request, reply) => {
+  app.post('/session/end', { schema: { body }, config: { audience: 'citizen', rank: 'ending', step: 'logout_asked' } }, async (request, reply) => {
     const { posted, decision, id_token_hint, client_id, post_logout_redirect_uri, state, ui_locales } = request.body
     if (decision === undefined) {
       const parameters = { id_token_hint, client_id, post_logout_redirect_uri, state, ui_locales }
@@ -56,7 +57,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   })
 
   // the identity provider sends the citizen back here
-  app.get('/session/ended', { schema: { querystring: Type.Object({ state: parameter(8000), lang: parameter(8) }) }, config: { audience: 'citizen', rank: 'ending' } }, async (request, reply) => {
+  app.get('/session/ended', { schema: { querystring: Type.Object({ state: parameter(8000), lang: parameter(8) }) }, config: { audience: 'citizen', rank: 'ending', step: 'upstream_logout' } }, async (request, reply) => {
     const { state } = request.query
     const onward = state === undefined ? undefined : app.sealer.open('logout', 'state', state)?.record
     request.cameFrom = app.client(onward?.client_id) ?? null
@@ -90,18 +91,22 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   }
 
   /** Ends here first: the cookies and the session, whatever the provider does; then there, if it has a logout and is up. */
-  async function end (request: FastifyRequest, reply: FastifyReply, logout: Logout, { sid, person, idp, id_token }: Session) {
+  async function end (request: FastifyRequest, reply: FastifyReply, logout: Logout, { sid, person, idp, id_token, login = '' }: Session) {
+    request.loginId = login
     // whatever the settings are today: what stands on this sid may have been opened by others
     await recorded(reply, Promise.all([
       app.store.end({ sid }, life.session + life.token),
       app.store.end({ session: request.sessionHandle() }, life.session)
     ]))
     reply.dropSession()
+    request.event('session_ended', { idp })
     app.tellLogout({ sid, person })
     const onward = { ...afterwards(logout), sid }
     const question = { id_token_hint: id_token, post_logout_redirect_uri: `${issuer}/session/ended`, state: sealOnward(onward) }
     const upstream = app.configuration.identityProviders.has(idp) ? await app.identityProvider(idp).endSessionUrl(question) : undefined
-    return upstream === undefined ? goOn(request, reply, onward) : reply.redirect(upstream.href, 303)
+    if (upstream === undefined) return goOn(request, reply, onward)
+    request.event('upstream_logout', { idp })
+    return reply.redirect(upstream.href, 303)
   }
 
   const afterwards = ({ client, post_logout_redirect_uri, state }: Logout): SealedRecords['logout'] => ({ client_id: client?.client_id, post_logout_redirect_uri, state })

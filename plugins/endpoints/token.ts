@@ -26,7 +26,7 @@ const schema = {
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { issuer } = app.configuration.settings
 
-  app.post('/token', { schema, config: { audience: 'client', rank: 'ending', ofLogin: 'anyone', replayable: true, endsLogin: true } }, async (request, reply) => {
+  app.post('/token', { schema, config: { audience: 'client', rank: 'ending', ofLogin: 'anyone', replayable: true, endsLogin: true, step: 'token' } }, async (request, reply) => {
     const { grant_type, code, redirect_uri, code_verifier } = request.body
     const proof = await request.readProof()
     const reading = code === undefined ? undefined : app.store.get('code', code)  // while the client proves itself
@@ -68,8 +68,8 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
       secret: app.configuration.keys.subject
     }))
 
-    request.event('token', { login: grant.login, client_id: client.client_id, idp: grant.idp, acr: grant.acr, degraded: grant.degraded, outcome: 'success' })
-    app.countLogin()
+    request.event('token', { idp: grant.idp, acr: grant.acr, degraded: grant.degraded })
+    app.countLogin(client.client_id, grant.acr)
     return reply.send({
       access_token,
       token_type: proof === undefined ? 'Bearer' as const : 'DPoP' as const,

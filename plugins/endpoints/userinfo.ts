@@ -15,25 +15,27 @@ interface Presented { scheme: 'bearer' | 'dpop', access_token: string }
 const plugin: FastifyPluginAsyncTypebox = async app => {
   const { issuer } = app.configuration.settings
 
-  app.get('/userinfo', { config: { audience: 'client', rank: 'ending', ofLogin: 'anyone' } }, async (request, reply) => answer(request, reply, presentedToken(request)))
+  app.get('/userinfo', { config: { audience: 'client', rank: 'ending', ofLogin: 'anyone', step: 'userinfo' } }, async (request, reply) => answer(request, reply, presentedToken(request)))
 
-  app.post('/userinfo', { schema: { body }, config: { audience: 'client', rank: 'ending', ofLogin: 'anyone' } }, async (request, reply) =>
+  app.post('/userinfo', { schema: { body }, config: { audience: 'client', rank: 'ending', ofLogin: 'anyone', step: 'userinfo' } }, async (request, reply) =>
     answer(request, reply, presentedToken(request, request.body?.access_token)))
 
   async function answer (request: FastifyRequest, reply: FastifyReply, { scheme, access_token }: Presented) {
     const proof = scheme === 'dpop' ? await request.readProof(access_token) : undefined
     const token = await app.liveToken(access_token)
     const client = app.client(token?.client_id)
+    if (token !== undefined) Object.assign(request, { loginId: token.login, claimedClient: token.client_id })
     if (token === undefined || client === undefined) throw new OAuthError('token_invalid', 'access token: unknown, expired or ended')
     // a token that is bound goes with its key and by its scheme only, any other without (RFC 9449 §7.1, §7.2)
     if (token.jkt !== proof?.jkt || (scheme === 'dpop' && proof === undefined)) throw new OAuthError('token_invalid', 'access token: not sent with a proof by the key that it is bound to')
     await proof?.spend(client)
 
     const claims = { ...token.claims, sub: token.sub }
-    if (client.userinfo_signed_response_alg === undefined) return reply.send(claims)
-    const write = await app.jwtsFor(client, 'userinfo')
+    const write = client.userinfo_signed_response_alg === undefined ? undefined : await app.jwtsFor(client, 'userinfo')
     // without exp, so that it can never pass for an ID Token
-    return reply.type('application/jwt').send(await write({ ...claims, iss: issuer, aud: client.client_id, iat: app.now() }))
+    const jwt = await write?.({ ...claims, iss: issuer, aud: client.client_id, iat: app.now() })
+    request.event('userinfo', { idp: token.idp, acr: token.acr })
+    return jwt === undefined ? reply.send(claims) : reply.type('application/jwt').send(jwt)
   }
 }
 

@@ -18,6 +18,9 @@ export const publishedMaxAge = 600
 /** Seconds between a key's making and its use: first it must reach every replica, and then every client's cache. */
 export const leadSeconds = publishedMaxAge + lateSeconds
 
+/** Seconds for which a key of a kind is used until the next one does. */
+export const period = { sealing: 86400, signing: 30 * 86400, decryption: 30 * 86400 } as const
+
 /** Seconds for which a retired key is still good for something: as long as the last thing that it made. */
 export const afterlife = {
   /** a signing key in /jwks: the longest ID Token */

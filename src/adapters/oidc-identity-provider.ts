@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { importJWK, type JWK } from 'jose'
 import * as client from 'openid-client'
-import type { CallProvider, Clock, ProviderCall, ProviderWatch, Upstream } from '../ports.ts'
+import type { CallProvider, Clock, ProviderCall, ProviderWatch, Question, Upstream } from '../ports.ts'
 import { spelled, type Encryption, type SigningAlgorithm } from '../protocol/algorithms.ts'
 import { identityClaims, pick } from '../protocol/claims.ts'
 import type { certificateMethods, confidentialMethods } from '../protocol/client-authentication.ts'
@@ -93,7 +93,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions, { call, decr
       let asked = false
       const configuration = await configured(metadata, async (url, { method, headers, body }) => {
         asked = true
-        const answer = await askTokens({ leg: 'token', method: method as 'POST', url, headers, body: String(body), deadline })
+        const answer = await askTokens({ leg: 'token', method: method as 'POST', url, headers, body: String(body), deadline, called: question.called })
         said = await readTokens(answer, question.nonce)
         return Response.json(answer)
       })
@@ -104,7 +104,7 @@ export function oidcIdentityProvider (options: OidcProviderOptions, { call, decr
       }).catch(error => { throw translated(error, asked) })
       await knowledge.verify(tokens.id_token!, algorithms, 'id_token')  // openid-client has looked at all but the signature
       const address = userinfoEndpoint(metadata)
-      const userinfo = address === undefined ? {} : await askUserinfo(address, tokens.access_token, deadline)
+      const userinfo = address === undefined ? {} : await askUserinfo(address, tokens.access_token, deadline, question.called)
       if (address !== undefined) checkUserinfo(userinfo, { issuer, client_id, sub: said.sub, isJwt: options.userinfo_signed_response_alg !== undefined })
       return {
         sub: said.sub as string,
@@ -188,11 +188,11 @@ export function oidcIdentityProvider (options: OidcProviderOptions, { call, decr
   }
 
   /** Userinfo as it was registered: JSON, or a JWT by that very algorithm, encrypted or not (OpenID Connect Core §5.3.2). */
-  async function askUserinfo (url: string, access_token: string, deadline: number | undefined): Promise<Record<string, unknown>> {
+  async function askUserinfo (url: string, access_token: string, deadline: number | undefined, called: Question['called']): Promise<Record<string, unknown>> {
     const { userinfo_signed_response_alg: alg } = options
     const isJwt = alg !== undefined || encryptions.userinfo !== undefined
     const expected = `application/${isJwt ? 'jwt' : 'json'}`
-    const { status, headers, text } = await call({ leg: 'userinfo', method: 'GET', url, headers: { accept: expected, authorization: `Bearer ${access_token}` }, deadline })
+    const { status, headers, text } = await call({ leg: 'userinfo', method: 'GET', url, headers: { accept: expected, authorization: `Bearer ${access_token}` }, deadline, called })
     if (status !== 200) throw new OAuthError('provider_call_refused', `userinfo: the identity provider answered ${status}`)
     if (typeOf(headers) !== expected) throw new OAuthError('provider_answer_unreadable', `userinfo: expected ${expected}`)
     const content = isJwt ? await opened('userinfo', text.trim()) as string : text

@@ -1,4 +1,4 @@
-import type { Clock, Sealer, Store } from '../ports.ts'
+import type { Clock, Sealer, Store, StoreWatch } from '../ports.ts'
 import { degradableStore, type DegradedWatch } from './degradable-store.ts'
 import type { RedisAddress } from './redis-address.ts'
 import { redisStore } from './redis-store.ts'
@@ -9,12 +9,13 @@ export interface StoresOptions {
   sealer: Sealer
   now: Clock
   watch: DegradedWatch
+  watchStore?: ((site: string) => StoreWatch) | undefined
   onError: (site: string, trouble: RedisTrouble) => void
 }
 
 /** The store of each site, as it is reached from here. */
-export const openStores = (sites: ReadonlyMap<string, RedisAddress>, { sealer, now, watch, onError }: StoresOptions): Map<string, Store> => new Map([...sites].map(([site, address]) => [site, degradableStore({
-  records: redisStore({ ...address, site, onError: trouble => onError(site, trouble) }),
+export const openStores = (sites: ReadonlyMap<string, RedisAddress>, { sealer, now, watch, watchStore, onError }: StoresOptions): Map<string, Store> => new Map([...sites].map(([site, address]) => [site, degradableStore({
+  records: redisStore({ ...address, site, watch: watchStore?.(site), onError: trouble => onError(site, trouble) }),
   sealed: sealedStore({ site, sealer, now }),
   site,
   now,

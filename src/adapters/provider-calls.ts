@@ -91,17 +91,21 @@ export function retriedOnce (call: CallProvider): CallProvider {
   }
 }
 
-/** Tells of each call what came of it, and how long it took. */
+/** Tells of each call what came of it, and how long it took: those who watch the provider, and whoever asked. */
 export function measuredCalls (call: CallProvider, watch: Pick<ProviderWatch, 'called'>): CallProvider {
   return async asked => {
     const begun = performance.now()
-    const seconds = () => (performance.now() - begun) / 1000
+    const tell = (outcome: Parameters<ProviderWatch['called']>[1]) => {
+      const seconds = (performance.now() - begun) / 1000
+      watch.called(asked.leg, outcome, seconds)
+      asked.called?.(asked.leg, outcome, seconds)
+    }
     try {
       const answer = await call(asked)
-      watch.called(asked.leg, answer.status < 400 ? 'answered' : 'refused', seconds())
+      tell(answer.status < 400 ? 'answered' : 'refused')
       return answer
     } catch (error) {
-      watch.called(asked.leg, (error as OAuthError).failure, seconds())
+      tell((error as OAuthError).failure)
       throw error
     }
   }

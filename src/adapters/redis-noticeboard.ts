@@ -1,12 +1,13 @@
 import type { Redis } from 'ioredis'
-import type { Noticeboard } from '../ports.ts'
+import type { Noticeboard, StoreWatch } from '../ports.ts'
 import { inTime } from './in-time.ts'
 import type { RedisAddress } from './redis-address.ts'
 import { connectNode, connectRedis, disconnectRedis, readiness } from './redis-connection.ts'
+import { watchedCall } from './watched-call.ts'
 
 export interface RedisNoticeboardOptions extends RedisAddress {
-  /** told each time that Redis did not do its part */
-  onFailure?: () => void
+  /** told of each call */
+  watch?: StoreWatch | undefined
 }
 
 /** what is read at a start */
@@ -21,11 +22,12 @@ const heartbeatMs = 5000
  * Redis as what replicas can do without, over connections of its own: nothing waits behind a call that somebody needs, and nothing here fails. What cannot be told at once
  * is not told. A listening connection has no socket time-out, since nothing may be said for hours: it is asked now and then whether it lives.
  */
-export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNoticeboardOptions): Noticeboard {
+export function redisNoticeboard ({ watch, ...address }: RedisNoticeboardOptions): Noticeboard {
   const impatient = { connectTimeout: 500, socketTimeout: 800, commandTimeout: patienceMs, maxRetriesPerRequest: 0, enableOfflineQueue: false }
   const redis = connectRedis(address, { redis: impatient, cluster: { enableOfflineQueue: false, maxRedirections: 2, retryDelayOnFailover: 20, retryDelayOnClusterDown: 20 } })
   const ready = readiness(redis, tooLong)
-  redis.on('error', onFailure)
+  const ask = <T>(call: () => Promise<T>) => watchedCall(watch, 'optional', call)
+  redis.on('error', () => {})                                          // each call tells of itself
   const listeners = new Map<string, (message: string) => void>()
   let isClosed = false
   let listening = listenAt(0)
@@ -33,7 +35,7 @@ export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNot
   /** Listens at one node, which every node of a Cluster tells; when that ends, at the next. */
   function listenAt (turn: number): Redis {
     const connection = connectNode(address, address.urls[turn % address.urls.length]!, { connectTimeout: 500, commandTimeout: patienceMs, autoResubscribe: false, maxRetriesPerRequest: 0, retryStrategy: () => null })
-    connection.on('error', onFailure)
+    connection.on('error', () => {})
     connection.on('ready', () => { for (const channel of listeners.keys()) listen(channel) })
     connection.on('message', (channel, message) => listeners.get(channel)?.(message))
     connection.on('end', () => { setTimeout(() => { if (!isClosed) listening = listenAt(turn + 1) }, betweenNodesMs).unref() })
@@ -41,26 +43,24 @@ export function redisNoticeboard ({ onFailure = () => {}, ...address }: RedisNot
   }
 
   // a node that is frozen says nothing of it
-  const heartbeat = setInterval(() => { listening.ping().catch(() => listening.disconnect()) }, heartbeatMs).unref()
+  const heartbeat = setInterval(() => { ask(() => listening.ping()).catch(() => listening.disconnect()) }, heartbeatMs).unref()
 
-  function listen (channel: string) { listening.subscribe(channel).catch(onFailure) }
+  function listen (channel: string) { ask(() => listening.subscribe(channel)).catch(() => {}) }
 
   return {
     async pin (name, text, seconds) {
-      try { return await redis.set(name, text, 'EX', seconds) === 'OK' } catch { onFailure() }
-      return false
+      try { return await ask(() => redis.set(name, text, 'EX', seconds)) === 'OK' } catch { return false }
     },
     async read (name) {
-      try { return await inTime(patienceMs, ready(patienceMs).then(() => redis.get(name)), tooLong) ?? undefined } catch { onFailure() }
-      return undefined
+      try { return await ask(() => inTime(patienceMs, ready(patienceMs).then(() => redis.get(name)), tooLong)) ?? undefined } catch { return undefined }
     },
     async tally (name, more, seconds) {
       try {
-        const [sum] = await inTime(tallyPatienceMs, Promise.all([redis.incrby(name, more), redis.expire(name, seconds, 'NX')]), tooLong)
+        const [sum] = await ask(() => inTime(tallyPatienceMs, Promise.all([redis.incrby(name, more), redis.expire(name, seconds, 'NX')]), tooLong))
         return sum
       } catch { return undefined }
     },
-    tell (channel, message) { redis.publish(channel, message).catch(onFailure) },
+    tell (channel, message) { ask(() => redis.publish(channel, message)).catch(() => {}) },
     hear (channel, listener) {
       listeners.set(channel, listener)
       if (listening.status === 'ready') listen(channel)

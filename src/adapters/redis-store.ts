@@ -5,25 +5,29 @@ import { OAuthError } from '../protocol/errors.ts'
 import { withinOneDeadline } from './one-deadline.ts'
 import { primaryBreakers } from './primary-breakers.ts'
 import { recordStore, tooLate, within, type Cells, type RecordStore } from './record-store.ts'
+import type { StoreWatch } from '../ports.ts'
 import type { RedisAddress } from './redis-address.ts'
 import { connectRedis, disconnectRedis, readiness } from './redis-connection.ts'
+import { watchedCall } from './watched-call.ts'
 import type { RedisTrouble } from './redis-trouble.ts'
 
 export interface RedisStoreOptions extends RedisAddress {
   site: string
   /** what is wrong with the connection, for the log: a command's own failure is its caller's */
   onError?: (trouble: RedisTrouble) => void
+  /** told of each call, with all that it waited; of one that is no longer waited for when it ends */
+  watch?: StoreWatch | undefined
 }
 
 /** Redis as the keeper of records; one key a command, no transactions, no scripts. Total patience outlasts a failover, and has one end for all that a request asks. */
-export function redisStore ({ site, onError, ...address }: RedisStoreOptions): RecordStore {
+export function redisStore ({ site, onError, watch, ...address }: RedisStoreOptions): RecordStore {
   const deadlineMs = (address.nodeTimeoutMs ?? 2000) + 4000
   const redis = connect(address, deadlineMs, onError)
   const ready = readiness(redis, tooLate)
   const breakers = primaryBreakers()
 
   /** Asks until there is an answer or the time is over. The library is not left to ask again: it would go on when nobody waits any more, and claim what somebody was told to come again with. */
-  const ask = <T>(command: () => Promise<T>): Promise<T> => withinOneDeadline(deadlineMs, async leftMs => {
+  const ask = <T>(command: () => Promise<T>): Promise<T> => watchedCall(watch, 'needed', () => withinOneDeadline(deadlineMs, async leftMs => {
     const until = performance.now() + leftMs
     const left = () => until - performance.now()
     try {
@@ -39,7 +43,7 @@ export function redisStore ({ site, onError, ...address }: RedisStoreOptions): R
       if (!(cause instanceof OAuthError)) throw new OAuthError('store_unavailable', 'the store could not answer', { cause })
     }
     throw tooLate(leftMs)
-  })
+  }))
 
   const cells: Cells = {
     swapNew: (key, value, seconds) => ask(() => redis.set(key, value, 'EX', seconds, 'NX', 'GET')),

@@ -57,6 +57,8 @@ export function meaningOf (settings: Settings, clients: Array<Named<Client>>, pr
   if (marks.length > 0 && !marks.includes(settings.site)) say('passerelle.yaml', '/site', `expected one of ${marks.join(', ')}, which are the sites`)
   const ofOneSite = Object.keys(settings.redis).filter(name => name !== 'node_timeout_ms' && (name !== 'urls' || settings.redis.urls.length > 0))  // those two have defaults
   if (marks.length > 0) for (const name of ofOneSite) say('passerelle.yaml', `/redis/${name}`, 'expected none beside sites: each site has its own')
+  const { client_id: noticer } = settings.login_notices
+  all('passerelle.yaml', '/login_notices/client_id', noticer === undefined ? [] : [noticer], clients.map(({ value }) => value.client_id), 'a client')
   if (clients.length === 0) problems.push('clients/: expected at least one client')
   if (providers.length === 0) problems.push('identity-providers/: expected at least one identity provider')
   unique('/client_id', clients.map(({ file, value }) => ({ file, name: value.client_id })))

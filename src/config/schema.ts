@@ -25,6 +25,8 @@ const port = (description: string, fallback: number) => atStart(Type.Integer({ d
 const languages = Type.Object({ fr: Type.String({ maxLength: 500 }), en: Type.String({ maxLength: 500 }) }, { description: 'a text in each language', ...closed })
 const instant = (description: string) => Type.String({ description, pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d(:\\d\\d)?(Z|[+-]\\d\\d:\\d\\d)$', expected: 'a time as 2027-01-31T22:00:00Z (RFC 3339)' })
 
+const expires = Type.Optional(instant('when it is to be replaced: a metric and an alert tell of it in time; it counts on'))
+
 const signedBy = (description: string, more = {}) => oneOf(description, [...signingAlgorithms], more)
 const encryptedBy = (description: string) => Type.Optional(oneOf(description, [...encryptionAlgorithms]))
 const encryptedWith = (description: string) => oneOf(description, [...contentEncryptions], { default: 'A256GCM' })
@@ -87,6 +89,9 @@ export const Settings = Type.Object({
     subject: atStart(oneOf('what `sub` is made from: the pivot identity, or the provider\'s issuer and `sub`', ['pivot', 'upstream'], { default: 'pivot' }))
   }),
   degraded: oneOf('`deny`: no login goes on while Redis is away, whatever the registration of its service says (docs/security.md)', ['allow', 'deny'], { default: 'allow' }),
+  login_notices: section('"a login was made in your name": an event for each login, by which a service of yours that knows its citizens\' addresses can write to them (docs/events.md)', {
+    client_id: Type.Optional(text('that service: the event names the person by the `sub` that it knows; no events unless set'))
+  }),
   session: section('single sign-on', {
     idle_seconds: seconds('end of a session that is not used', 1800, life.session),
     life_seconds: seconds('end of every session', 28800, life.session),
@@ -112,7 +117,7 @@ export const Client = Type.Object({
   backchannel_logout_uri: Type.Optional(url('where the service is told that a session has ended (Back-Channel Logout §2.2)')),
   token_endpoint_auth_method: oneOf('OpenID Connect Core §9; `none` is for public clients', [...authenticationMethods], { default: 'client_secret_basic' }),
   token_endpoint_auth_signing_alg: Type.Optional(signedBy('the only signature accepted on its assertions (private_key_jwt)')),
-  client_secrets: listOf('secrets in force at a time', Type.Object({ file: file('the secret') }, closed), { maxItems: 4, default: [] }),
+  client_secrets: listOf('secrets in force at a time', Type.Object({ file: file('the secret'), expires }, closed), { maxItems: 4, default: [] }),
   jwks: Type.Optional(Type.Object({ keys: Type.Array(Type.Object({ kty: Type.Enum(['RSA', 'EC', 'OKP'], { description: 'key type' }) }, { description: 'a public JWK' }), { minItems: 1, maxItems: 16 }) }, { description: 'its public keys, several in force at a time (RFC 7517 §5)', ...closed })),
   jwks_uri: Type.Optional(url('where it publishes its public keys instead')),
   id_token_signed_response_alg: signedBy('signature of ID Tokens and logout tokens; RS256 is what plain clients expect, ES256 is recommended', { default: 'RS256' }),
@@ -168,7 +173,7 @@ export const IdentityProvider = Type.Object({
   status_url: Type.Optional(url('answers 200 while the provider does its work: asked before a breaker closes; its metadata, or its keys where the endpoints are static, unless set')),
   client_id: text('our client_id there'),
   token_endpoint_auth_method: oneOf('how we authenticate there; by certificate (RFC 8705) it is `tls_client` that counts', [...confidentialMethods, ...certificateMethods], { default: 'client_secret_basic' }),
-  client_secret: Type.Optional(Type.Object({ file: file('our secret there') }, closed)),
+  client_secret: Type.Optional(Type.Object({ file: file('our secret there'), expires }, closed)),
   client_key: Type.Optional(Type.Object({ file: file('our private key there, a JWK with `alg` and `kid`') }, closed)),
   tls_client: Type.Optional(Type.Object({ certificate: file('our certificate there, PEM'), key: file('its private key, PEM') }, { description: 'the certificate we show it, where it asks for one (mutual TLS)', ...closed })),
   id_token_signed_response_alg: signedBy('the only signature accepted on its ID Tokens', { default: 'RS256' }),

@@ -60,7 +60,7 @@ async function works (address: RedisAddress) {
 async function boardsTell (t: Test, address: RedisAddress) {
   const heard: string[] = []
   const failures: Error[] = []
-  const [one, other] = [redisNoticeboard({ ...address }), redisNoticeboard({ ...address, onFailure: () => { failures.push(new Error('failed')) } })]
+  const [one, other] = [redisNoticeboard({ ...address }), redisNoticeboard({ ...address, watch: { called (kind, outcome) { if (outcome === 'unavailable') failures.push(new Error(kind)) } } })]
   t.teardown(() => Promise.all([one.close(), other.close()]))
   other.hear('passerelle:provider-hints:x', message => { heard.push(message) })
   await until('what is pinned is read', 10_000, async () => await one.pin('knowledge:{x}', 'a text', 60) && await other.read('knowledge:{x}') === 'a text')

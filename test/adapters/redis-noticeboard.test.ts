@@ -25,7 +25,7 @@ const message = () => `message ${++told}`
 /** A board of one replica that ends with the test, what it heard and how often Redis did not do its part. */
 function boardOf (t: Test, urls: readonly string[]) {
   const state = { failures: 0, heard: [] as string[] }
-  const board = redisNoticeboard({ urls, onFailure: () => { state.failures++ } })
+  const board = redisNoticeboard({ urls, watch: { called (kind, outcome) { if (outcome === 'unavailable') state.failures++ } } })
   t.teardown(() => board.close())
   board.hear(channel, message => { state.heard.push(message) })
   return { ...board, state }

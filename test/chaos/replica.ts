@@ -100,7 +100,8 @@ export function createReplica ({ name, site, directory, port, operationsPort, in
   const onLine = (line: string) => {
     lines++
     if (!line.includes('"event":"token"')) return
-    const { login, client_id } = JSON.parse(line)
+    const { login, client_id, outcome } = JSON.parse(line)
+    if (outcome !== 'success') return
     events.push({ login, client_id, replica: name })
   }
   const metrics = async () => (await fetch(`${operations}/metrics`)).text()

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { messages } from '../../src/pages/messages.ts'
-import { failures, type Failure } from '../../src/protocol/errors.ts'
+import { failures, responsibilityFor, type Failure } from '../../src/protocol/errors.ts'
 import { base, citizen, issuer, neighbour, testApp, type Browser, type TestApp } from '../support/test-app.ts'
 
 /** A citizen at a provider. */
@@ -128,7 +128,7 @@ t.test('what somebody may have forged is a security event of this login, client 
     const before = gateway.log.length
     await browser.comeBack(away)
     const events = gateway.log.slice(before).map(line => JSON.parse(line)).filter(line => line.security === true)
-    t.strictSame(events.map(({ event, login, client_id, idp, outcome }) => ({ event, login, client_id, idp, outcome })), security ? [{ event: failure, login, client_id: 'agency', idp: 'taxes', outcome: 'refused' }] : [], failure)
+    t.strictSame(events.map(({ event, login, client_id, idp, outcome }) => ({ event, login, client_id, idp, outcome })), security ? [{ event: failure, login, client_id: 'agency', idp: 'taxes', outcome: responsibilityFor(failure) }] : [], failure)
   }
 })
 

@@ -76,7 +76,7 @@ t.test('who is no data provider is told nothing', async t => {
     t.match(answer, { status: 403, headers: { 'cache-control': 'no-store' }, body: { error: 'unauthorized_client' } }, client)
     t.strictSame(Object.keys(answer.body).sort(), ['error', 'error_description'], client)
   }
-  t.match(gateway.events('introspection_not_allowed'), ['agency', 'town', 'swift', 'mobile', 'notary', 'vault'].map(client_id => ({ security: true, client_id, outcome: 'refused' })))
+  t.match(gateway.events('introspection_not_allowed'), ['agency', 'town', 'swift', 'mobile', 'notary', 'vault'].map(client_id => ({ security: true, client_id, outcome: 'client' })))
   gateway.app.configuration.clients.get('archive')!.introspection = false
   t.match(await ask(gateway, access_token), { status: 403 }, 'one that was')
   const form = { token: access_token }
@@ -234,7 +234,7 @@ t.test('every look is an event with its outcome, and holds neither token nor sub
   const { access_token, sub } = await tokenOf(gateway)
   const { body } = await ask(gateway, access_token)
   await ask(gateway, 'abcdefghijkl')
-  t.match(gateway.events('introspection'), [{ step: '7.4', client_id: 'archive', acr: 'eidas1', outcome: 'success', site: 'a' }, { client_id: 'archive', outcome: 'refused' }])
+  t.match(gateway.events('introspection'), [{ step: '7.4', client_id: 'archive', acr: 'eidas1', active: true, outcome: 'success', site: 'a' }, { client_id: 'archive', active: false }])
   const written = gateway.log.join('') + (await gateway.app.operations.inject('/metrics')).body
   t.strictSame([access_token, sub, body['sub'], 'abcdefghijkl'].filter(text => written.includes(text)), [])
 })

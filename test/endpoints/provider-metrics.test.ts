@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { outcomes } from '../../src/protocol/events.ts'
 import { failures } from '../../src/protocol/errors.ts'
 import { breakerStates } from '../../src/ports.ts'
 import { startForgingProvider } from '../support/forging-provider.ts'
@@ -36,7 +37,7 @@ async function look (gateway: Gateway, name: string, labels: Record<string, stri
 async function counted (gateway: Gateway, happens: () => Promise<unknown>) {
   const series = async () => new Map(read(await metricsText(gateway))
     .filter(({ name, labels }) => /_(total|count)$/.test(name) && !['discovery', 'jwks', 'status'].includes(labels['leg']!))
-    .map(({ name, labels, value }) => [`${name.slice('passerelle_provider_'.length)} ${Object.values(labels).join(' ')}`, value]))
+    .map(({ name, labels, value }) => [`${name.slice('passerelle_provider_'.length)} ${Object.values(labels).filter(label => label !== '').join(' ')}`, value]))
   const before = await series()
   await happens()
   return Object.fromEntries([...await series()].map(([name, value]): [string, number] => [name, value - (before.get(name) ?? 0)]).filter(([, more]) => more !== 0))
@@ -73,7 +74,7 @@ function withoutStop (t: Test, { jar, visits }: Browser) {
 const labelsOf: Record<string, string[]> = {
   calls_total: ['leg', 'outcome'],
   call_duration_seconds: ['leg'],
-  callbacks_total: ['outcome'],
+  callbacks_total: ['outcome', 'failure'],
   callback_duration_seconds: [],
   breaker_state: ['state'],
   breaker_transitions_total: ['state'],
@@ -147,7 +148,7 @@ t.test('in the small world', async t => {
     await browser.get(`${world.services['taxes']!.url}/login`)
     await browser.click('idp-tresorine')
     const counts = await counted(gateway, () => browser.click('cancel'))
-    t.strictSame(counts, { 'callbacks_total tresorine provider_refused': 1, 'callback_duration_seconds_count tresorine': 1 })
+    t.strictSame(counts, { 'callbacks_total tresorine provider provider_refused': 1, 'callback_duration_seconds_count tresorine': 1 })
   })
 
   t.test('a call that is refused and one that fails are told apart, and so is what the citizen is told', async t => {
@@ -159,7 +160,7 @@ t.test('in the small world', async t => {
       t.strictSame(counts, {
         [`calls_total tresorine token ${outcome}`]: 1,
         'call_duration_seconds_count tresorine token': 1,
-        [`callbacks_total tresorine ${failure}`]: 1,
+        [`callbacks_total tresorine provider ${failure}`]: 1,
         'callback_duration_seconds_count tresorine': 1
       }, String(status))
     }
@@ -245,8 +246,8 @@ t.test('in the small world', async t => {
       const skew = (await skewOf())!
       t.ok(Math.abs(skew - seconds) <= 2, `${seconds} s off is seen as ${skew}`)
     }
-    t.equal(await look(gateway, 'callbacks_total', { idp: 'forged', outcome: 'provider_token_premature' }), 1, 'ahead')
-    t.equal(await look(gateway, 'callbacks_total', { idp: 'forged', outcome: 'provider_token_expired' }), 1, 'behind')
+    t.equal(await look(gateway, 'callbacks_total', { idp: 'forged', outcome: 'provider', failure: 'provider_token_premature' }), 1, 'ahead')
+    t.equal(await look(gateway, 'callbacks_total', { idp: 'forged', outcome: 'provider', failure: 'provider_token_expired' }), 1, 'behind')
     t.ok(Math.abs((await look(gateway, 'clock_skew_seconds', { idp: 'tresorine' }))!) <= 2, 'another provider has a clock of its own')
   })
 
@@ -257,8 +258,8 @@ t.test('in the small world', async t => {
       const counts = await counted(gateway, () => mine.browser.get(forging.comeBack(mine.address).href))
       return Object.keys(counts).filter(name => name.startsWith('callbacks_total')).join()
     }
-    t.equal(await outcomeOf(another.address.searchParams.get('nonce')!), 'callbacks_total forged code_of_another_login')
-    t.equal(await outcomeOf('AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAA'), 'callbacks_total forged provider_nonce_wrong')
+    t.equal(await outcomeOf(another.address.searchParams.get('nonce')!), 'callbacks_total forged citizen code_of_another_login')
+    t.equal(await outcomeOf('AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAA'), 'callbacks_total forged provider provider_nonce_wrong')
     t.equal(await outcomeOf(mine.address.searchParams.get('nonce')!), 'callbacks_total forged success')
     forging.state.forgery = {}
   })
@@ -267,7 +268,8 @@ t.test('in the small world', async t => {
     const known: Record<string, readonly string[]> = {
       idp: idps,
       leg: ['discovery', 'jwks', 'token', 'userinfo', 'status'],
-      outcome: ['answered', 'refused', 'success', ...Object.keys(failures)],
+      outcome: ['answered', 'refused', ...outcomes, ...Object.keys(failures)],
+      failure: ['', ...Object.keys(failures)],
       state: breakerStates,
       way: ['given', 'taken', 'ignored'],
       le: ['0.01', '0.025', '0.05', '0.1', '0.25', '0.5', '1', '2', '4', '8', '+Inf']

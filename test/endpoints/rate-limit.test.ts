@@ -43,7 +43,7 @@ t.test('a citizen gets the page that comes back by itself, a client JSON; the on
   t.match(await gateway.browser().post(`${base}/authorize`, requestOf('agency').parameters, from('203.0.113.5')), { ...limited, headers: { refresh: undefined } })
   const { statusCode: status, headers, json } = await gateway.app.inject({ url: `${base}/userinfo`, ...from('203.0.113.5') })
   t.match({ status, headers, body: json() }, { status: 429, headers: { 'retry-after': /^\d+$/, 'cache-control': 'no-store', 'content-type': /^application\/json/ }, body: { error: 'temporarily_unavailable' } })
-  t.match(gateway.events('rate_limited'), [{ security: true, outcome: 'refused' }])
+  t.match(gateway.events('rate_limited'), [{ security: true, outcome: 'us' }])
   t.equal(gateway.events('rate_limited').length, 1)
   gateway.wait(1)
   await answered(gateway, '203.0.113.5')

@@ -73,7 +73,7 @@ t.test('another client\'s token is left alone, and the try is reported (RFC 7009
     t.match(answer, { status: 400, headers: { 'cache-control': 'no-store' }, body: { error: 'unauthorized_client' } }, client)
     t.ok(await isAlive(gateway, access_token), `${client}: it is good still`)
   }
-  t.match(gateway.events('token_of_another_client'), ['town', 'mobile', 'notary', 'archive'].map(client_id => ({ security: true, client_id, outcome: 'refused' })))
+  t.match(gateway.events('token_of_another_client'), ['town', 'mobile', 'notary', 'archive'].map(client_id => ({ security: true, client_id, outcome: 'client' })))
   t.notOk(gateway.log.join('').includes(access_token), 'without the token')
 })
 

@@ -168,7 +168,7 @@ t.test('another client\'s try is refused and reported, and leaves the code to it
   const arrival = await gateway.browser().logIn('agency')
   isRefused(t, await gateway.redeem(arrival, {}, 'town'), 400, 'invalid_grant', 'another client')
   isRefused(t, await gateway.redeem(arrival, {}, 'mobile'), 400, 'invalid_grant', 'a public client')
-  t.match(gateway.events('code_of_another_client'), [{ security: true, client_id: 'town', login: arrival.login, outcome: 'refused' }, { client_id: 'mobile' }])
+  t.match(gateway.events('code_of_another_client'), [{ security: true, client_id: 'town', login: arrival.login, outcome: 'client' }, { client_id: 'mobile' }])
   const { status, body } = await gateway.redeem(arrival)
   t.equal(status, 200, 'its own client still redeems it')
 
@@ -189,7 +189,7 @@ t.test('a second use by the same client is refused and ends what the first gave 
     isRefused(t, await gateway.redeem(arrival), 400, 'invalid_grant', 'and again')
     const { status, headers } = await gateway.userinfo(body['access_token'])
     t.match({ status, headers }, { status: 401, headers: { 'www-authenticate': /error="invalid_token"/ } }, 'the token has ended')
-    t.match(gateway.events('code_replayed'), [{ security: true, client_id: 'agency', outcome: 'refused' }, {}])
+    t.match(gateway.events('code_replayed'), [{ security: true, client_id: 'agency', outcome: 'client' }, {}])
     t.equal(gateway.events('token').length, 1)
   }
 })

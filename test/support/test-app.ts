@@ -151,7 +151,7 @@ function testProvider (id: string, now: Clock): TestProvider {
     async probe () { return 'well' },
     async authorizationUrl (question) {
       this.asked.push(question)
-      const { code_verifier, ...shown } = question
+      const { code_verifier, called, ...shown } = question
       const parameters = present<string | number>({ ...shown, code_challenge: createHash('sha256').update(code_verifier).digest('base64url') })
       return new URL(`https://${id}.example/authorize?${new URLSearchParams(parameters as Record<string, string>)}`)
     },
@@ -513,7 +513,7 @@ export async function testApp (t: Teardown, { settings, clients, identityProvide
     token,
     wait (seconds) { moment += seconds },
     browser: () => browserOf(app, now),
-    events: name => log.map(line => JSON.parse(line)).filter(({ event }) => event === name),
+    events: name => log.map(line => JSON.parse(line)).filter(({ event, security, outcome }) => event === name && (security === true || outcome === 'success')),
     async counted (failure) {
       const { values } = await app.metricsRegistry.getSingleMetric('passerelle_logins_total')!.get()
       return values.filter(({ labels }) => labels['failure'] === (failure ?? '')).reduce((sum, { value }) => sum + value, 0)

@@ -20,7 +20,7 @@ export function standardOutput (): LogPipe {
     ...pipe,
     write (line) {
       lines++
-      if (line.includes('"event":"token"')) tokens++
+      if (line.includes('"event":"token"') && line.includes('"outcome":"success"')) tokens++
       pipe.write(line)
     }
   }
