@@ -9,6 +9,7 @@ import { startCluster } from '../support/redis.ts'
 import { createBrowser, logIn } from '../world/browser.ts'
 import { startWorld } from '../world/world.ts'
 import { chainCost } from './chain.ts'
+import { scrapeCost } from './scrape.ts'
 import { freePort } from '../world/free-port.ts'
 
 // npm run bench: what one whole login costs the gateway, which runs in a process of its own; the world and the browsers are in this one and are not counted.
@@ -18,7 +19,7 @@ const server = fileURLToPath(new URL('../../src/server.ts', import.meta.url))
 const endings: Array<() => unknown> = []
 
 try {
-  const report = { memory: await measure('embedded store', undefined), cluster: await measure('Redis Cluster of three', await startCluster({ teardown: ending => endings.push(ending) }, { primaries: 3 })), guards: await chainCost() }
+  const report = { memory: await measure('embedded store', undefined), cluster: await measure('Redis Cluster of three', await startCluster({ teardown: ending => endings.push(ending) }, { primaries: 3 })), guards: await chainCost(), scrape: await scrapeCost() }
   console.log(JSON.stringify({ node: process.version, logins: Number(logins), at: Number(at), ...report }, null, 2))
 } finally {
   for (const end of endings.reverse()) await end()

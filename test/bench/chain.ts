@@ -13,7 +13,7 @@ const rounds = 100_000
 /** What the guards around an identity provider cost by themselves, in microseconds of CPU: one way back, and one call on it; each against the same without them. */
 export async function chainCost () {
   const app = Fastify()
-  await app.register(fp(async app => { app.decorate('configuration', { hash: 'bench' } as never) }, { name: 'configuration' }))
+  await app.register(fp(async app => { app.decorate('configuration', { hash: 'bench', clients: new Map(), levels: { levels: [] } } as never) }, { name: 'configuration' }))
   app.decorate('now', () => Math.floor(Date.now() / 1000))
   await app.register(metrics)
   const watch = app.watchProvider('bench')
