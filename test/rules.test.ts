@@ -22,6 +22,7 @@ const caseFiles = globSync('test/rules/*.test.yaml', { cwd: root }).sort()
 const cases: Case[] = caseFiles.flatMap(file => parse(read(file)).tests)
 
 ensurePackages()
+t.setTimeout(240_000)
 const run = promisify(execFile)
 const promtool = async (...args: string[]) => {
   const { stdout, stderr } = await run('promtool', args, { cwd: root }).catch(error => ({ stdout: error.stdout as string, stderr: `${error.stderr}\n${error.message}` }))
