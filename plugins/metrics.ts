@@ -175,6 +175,7 @@ export default fp(async app => {
     return [...byAlg('signing', signing), ...byAlg('decryption', decryption), { kind: 'sealing' as const, alg: 'A256GCM', keys: sealing as Scheduled[] }]
   }
   const refused = counterOf('passerelle_failures_total', 'Every failure that was answered, in a login or not', ['failure'])
+  for (const failure of Object.keys(failures)) refused.inc({ failure }, 0)
   const logouts = counterOf('passerelle_back_channel_logouts_total', 'Clients told of a logout behind the citizen\'s back, by what came of it', ['outcome'])
   for (const outcome of deliveries) logouts.inc({ outcome }, 0)
   const unchecked = counterOf('passerelle_unchecked_replays_total', 'Client assertions, DPoP proofs and pushed requests accepted while the store, or that of the site that gave them, could not say whether they had been used')
