@@ -1,8 +1,7 @@
 import { parseArgs } from 'node:util'
 import type { SealingKey } from './adapters/keyring-sealer.ts'
-import { nameOf, sealedRecall } from './adapters/recalls.ts'
 import { ConfigurationError } from './config/load.ts'
-import { addressesOf, close, configurationOf, everywhereAt, now, sealerBy, sitesAt, tell, tellerAmong, toldBefore, type Teller } from './every-site.ts'
+import { addressesOf, close, configurationOf, everywhereAt, leaveBeside, leaveRecall, now, sealerBy, sitesAt, tell, tellerAmong, toldBefore } from './every-site.ts'
 import type { Store } from './ports.ts'
 import { instant, instantIn } from './protocol/clock.ts'
 import { life, type Recall } from './records.ts'
@@ -32,7 +31,6 @@ async function end () {
   const sites = sitesAt(addresses, sealer)
   // whatever the settings are today: what it is of may have been opened by others, and what was called back before must not end sooner for it
   const most = now() + life.recall
-  const leave = async (store: Store, { key, until }: Teller, name = nameOf(recall)) => store.recall(name, sealedRecall(sealerBy(issuer, key), recall, until), life.recall)
   try {
     const calledBack = new Set<string | undefined>()
     const isOld = new Set<Store>()
@@ -52,9 +50,9 @@ async function end () {
       return 1
     }
     const told = await tell(read, async store => {
-      if (known !== undefined) await leave(store, known)
+      if (known !== undefined) await leaveRecall(store, issuer, known.key, { recall, exp: known.until })
       // for as long as by a retired key it is not believed, and by this one as soon as replicas have it
-      if (known === undefined || known.until < most) await leave(store, made, `${nameOf(recall)} ${made.key.kid}`)
+      if (known === undefined || known.until < most) await leaveBeside(store, issuer, made.key, { recall, exp: made.until })
       return [known === undefined
         ? `told, by the key ${made.key.kid} that was made a moment ago: replicas that do not have it yet do not hear of it; run this again at ${instant(everywhereAt(made.key))}`
         : `told; within 10 seconds no replica takes what ${what} has to do with, from ${instant(recall.since)} to now`]
@@ -70,7 +68,7 @@ function readArguments (): { recall: Recall, what: string, dryRun: boolean, unli
   if ((idp === undefined) === (client === undefined)) throw new TypeError('expected one of --idp and --client')
   const from = instantIn(since ?? '')
   if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)$/.test(since ?? '') || Number.isNaN(from)) throw new TypeError('--since: expected a time as 2027-01-31T22:00:00Z')
-  const until = Math.floor(Date.now() / 1000)
+  const until = now()
   if (from > until) throw new TypeError('--since: expected a time that has been')
   const recall = { ...(idp === undefined ? { client_id: client! } : { idp }), since: from, until }
   return { recall, what: idp === undefined ? `the service ${client}` : `the identity provider ${idp}`, dryRun, unlisted }

@@ -1,7 +1,7 @@
 import { afterlife, lateSeconds, leadSeconds, retiredAt } from './adapters/key-schedule.ts'
 import { endOfSealed, keyOfSealed, keyringSealer, type SealingKey } from './adapters/keyring-sealer.ts'
 import { openStores } from './adapters/open-stores.ts'
-import { openedRecall } from './adapters/recalls.ts'
+import { nameOf, openedRecall, sealedRecall } from './adapters/recalls.ts'
 import type { RedisAddress } from './adapters/redis-address.ts'
 import type { RedisTrouble } from './adapters/redis-trouble.ts'
 import { ConfigurationError, loadConfiguration, type Configuration } from './config/load.ts'
@@ -76,6 +76,18 @@ export const everywhereAt = ({ nbf }: SealingKey) => (nbf > now() ? nbf - leadSe
 
 /** Seals by one key, whatever the schedule says, and opens by all of them. */
 export const sealerBy = (issuer: string, ...keys: SealingKey[]) => keyringSealer({ issuer, keys: () => keys, now })
+
+/** A recall, and its end (NumericDate, seconds). */
+export interface Left { recall: Recall, exp: number }
+
+/** Leaves a recall at a site, sealed by one key. */
+export async function leaveRecall (store: Store, issuer: string, key: SealingKey, { recall, exp }: Left, name = nameOf(recall)): Promise<void> {
+  await store.recall(name, sealedRecall(sealerBy(issuer, key), recall, exp), life.recall)
+}
+
+/** The same beside what another key sealed: for as long as each is believed it stands. */
+export const leaveBeside = async (store: Store, issuer: string, key: SealingKey, left: Left): Promise<void> =>
+  leaveRecall(store, issuer, key, left, `${nameOf(left.recall)} ${key.kid}`)
 
 /** Lets go of them. */
 export const close = async (sites: ReadonlyMap<string, Site>) => { await Promise.all([...sites.values()].map(({ store }) => store.close())) }

@@ -1,15 +1,11 @@
 import type { SealingKey } from './adapters/keyring-sealer.ts'
-import { nameOf, sealedRecall } from './adapters/recalls.ts'
 import { ConfigurationError } from './config/load.ts'
-import { addressesOf, close, configurationOf, everywhereAt, now, sealerBy, sitesAt, tell, tellerAmong, toldBefore, type Teller } from './every-site.ts'
+import { addressesOf, close, configurationOf, everywhereAt, leaveBeside, leaveRecall, now, sealerBy, sitesAt, tell, tellerAmong, toldBefore, type Left, type Teller } from './every-site.ts'
 import type { Store } from './ports.ts'
 import { instant } from './protocol/clock.ts'
-import { life, type Recall } from './records.ts'
+import type { Recall } from './records.ts'
 
 // A key that is taken away is called back as well: replicas leave it out within seconds, whether or not they have the files yet.
-
-/** A recall, and its end (NumericDate, seconds). */
-interface Left { recall: Recall, exp: number }
 
 const byFiles = 'the files alone carry it: within 10 seconds to replicas that read that very directory; a Secret of Kubernetes takes up to two minutes to reach pods that run'
 const again = 'run this again, with --unlisted'
@@ -27,9 +23,6 @@ export async function callBackKey (kid: string, takeAway: () => void): Promise<b
     return false
   }
   const { issuer, ring, sites } = reached
-  const leave = async (store: Store, key: SealingKey, { recall, exp }: Left, name = nameOf(recall)) => store.recall(name, sealedRecall(sealerBy(issuer, key), recall, exp), life.recall)
-  /** Beside what the key left: for as long as that is believed it stands, too. */
-  const leaveBeside = async (store: Store, { key }: Teller, lefts: readonly Left[]) => { await Promise.all(lefts.map(left => leave(store, key, left, `${nameOf(left.recall)} ${key.kid}`))) }
 
   try {
     const sealedByIt = new Map<Store, Left[]>()
@@ -45,7 +38,10 @@ export async function callBackKey (kid: string, takeAway: () => void): Promise<b
     // replicas are without a key that was called back, though its file be still here
     const isLeft = (key: SealingKey) => key.kid !== kid && !calledBack.has(key.kid)
     const other = tellerAmong(ring, key => isLeft(key) && everywhereAt(key) <= now())
-    const beside = (by: Teller) => tell(read, async store => { await leaveBeside(store, by, sealedByIt.get(store)!); return [] }, again)
+    const beside = (by: Teller) => tell(read, async store => {
+      await Promise.all(sealedByIt.get(store)!.map(left => leaveBeside(store, issuer, by.key, left)))
+      return []
+    }, again)
     const kept = other === undefined ? read : await beside(other)
     takeAway()
 
@@ -58,8 +54,8 @@ export async function callBackKey (kid: string, takeAway: () => void): Promise<b
     const recall = { kid, since: now(), until: now() }
     const told = await tell(kept, async store => {
       const lefts = sealedByIt.get(store)!
-      await leave(store, other.key, { recall, exp: other.until })
-      await Promise.all(lefts.map(left => leave(store, other.key, left)))  // in place of what nobody opens any more
+      await leaveRecall(store, issuer, other.key, { recall, exp: other.until })
+      await Promise.all(lefts.map(left => leaveRecall(store, issuer, other.key, left)))  // in place of what nobody opens any more
       return [
         `told; within 10 seconds no replica uses ${kid}, whatever its files say, until ${instant(other.until)}: by then it must have them`,
         ...lefts.map(({ recall }) => `called back before, and left again: ${said(recall)}`)
