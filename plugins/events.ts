@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { OAuthError, SecurityFailure } from '../src/protocol/errors.ts'
-import { eventOf, marksOf, outcomeOf, type EventFields, type EventName } from '../src/protocol/events.ts'
+import { eventOf, isStep, marksOf, outcomeOf, type EventFields, type EventName } from '../src/protocol/events.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -47,12 +47,13 @@ export default fp(async app => {
   app.decorateRequest('event', function (event, fields) {
     const line = { event, ...marksOf(event), ...idsOf(this), outcome: 'success' as const, ...fields }
     this.log[line.outcome === 'success' ? 'info' : 'warn'](line)
-    if (line.outcome === 'success') app.countStep(event, line.idp)
+    if (line.outcome === 'success' && isStep(event)) app.countStep(event, line.idp)
   })
   app.decorateRequest('failed', function (error) {
     const { failure, row: { status, citizen: code } } = error
     const event = eventOf(failure, this.step ?? this.routeOptions.config.step)
-    const level = status >= 500 && failure !== 'prefetch_refused' ? 'error' : 'security' in marksOf(event) ? 'warn' : 'info'
-    this.log[level]({ event, ...marksOf(event), ...idsOf(this), outcome: outcomeOf(failure), failure, code, err: error }, 'failed')
+    const marks = marksOf(event)
+    const level = status >= 500 && failure !== 'prefetch_refused' ? 'error' : 'security' in marks ? 'warn' : 'info'
+    this.log[level]({ event, ...marks, ...idsOf(this), outcome: outcomeOf(failure), failure, code, err: error }, 'failed')
   })
 }, { name: 'events', dependencies: ['metrics'] })

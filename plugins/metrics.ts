@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import fp from 'fastify-plugin'
@@ -8,6 +7,7 @@ import { keyInForce } from '../src/adapters/key-in-force.ts'
 import { period, type Scheduled } from '../src/adapters/key-schedule.ts'
 import { ranks, type Rank } from '../src/adapters/load-gauge.ts'
 import { slowMs } from '../src/adapters/one-deadline.ts'
+import { endOfCertificates } from '../src/config/certificate.ts'
 import { breakerStates, legs, type BreakerState, type ProviderWatch, type StoreWatch } from '../src/ports.ts'
 import { instantIn } from '../src/protocol/clock.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
@@ -26,7 +26,7 @@ declare module 'fastify' {
     /** one more failure; of which service where it ended a login, and was not only a request that nobody should have sent */
     countFailure (failure: Failure, client_id?: string): void
     /** one more time that a step of a login was done, with the identity provider where one is chosen */
-    countStep (event: string, idp: string | undefined): void
+    countStep (event: EventName, idp: string | undefined): void
     /** one more session that lets its citizen into the next service */
     countSession (): void
     /** A request was answered; `seconds` is our own share of the time it took. */
@@ -100,7 +100,7 @@ export default fp(async app => {
 
   const stepsDone = counterOf('passerelle_login_steps_total', 'Steps of logins that were done (docs/events.md), with the identity provider from where one is chosen', ['event', 'idp'])
   for (const event of Object.keys(steps)) stepsDone.inc({ event, idp: '' }, 0)
-  app.decorate('countStep', (event, idp = '') => { if (event in steps) stepsDone.inc({ event: event satisfies string as EventName, idp }) })
+  app.decorate('countStep', (event, idp = '') => stepsDone.inc({ event, idp }))
   const opened = counterOf('passerelle_sessions_opened_total', 'Sessions opened, each of which lets its citizen into the next service')
   app.decorate('countSession', () => opened.inc())
   const requestSeconds = histogramOf('passerelle_request_duration_seconds', 'How long requests took us, by route: without the time in which an identity provider was asked', ['route'], secondsOfOurs)
@@ -149,7 +149,7 @@ export default fp(async app => {
   })
   gaugeOf('passerelle_certificate_until_seconds', 'How long until a certificate of ours, or an authority that we trust alone, is over: of our own port, or for an identity provider; of a chain the first that is', ['of', 'idp'], function () {
     this.reset()
-    for (const { of, idp, pem } of certificates()) this.set({ of, idp }, endOf(pem) - app.now())
+    for (const { of, idp, pem } of certificates()) this.set({ of, idp }, endOfCertificates(pem) - app.now())
   })
   gaugeOf('passerelle_secret_until_seconds', 'How long until a secret is to be replaced, by the `expires` of its registration: ours at an identity provider, and of all services the first that is', ['of', 'idp'], function () {
     this.reset()
@@ -311,18 +311,6 @@ export default fp(async app => {
     const pressing = gaugeOf('passerelle_load_pressure', 'What is sent away since the event loop is late: up to 1 a share of new logins, up to 2 of those under way too, up to 3 of everything', [], () => pressing.set(pressure()))
     return { shed: rank => shed.inc({ class: rank }) }
   })
-
-  /** When the first of these certificates is over (NumericDate, seconds). */
-  const ends = new Map<string, number>()
-  function endOf (pem: string) {
-    const known = ends.get(pem)
-    if (known !== undefined) return known
-    if (ends.size > 100) ends.clear()                                   // renewed again and again
-    const all = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
-    const end = Math.min(...all.map(one => new X509Certificate(one).validToDate.getTime() / 1000))
-    ends.set(pem, end)
-    return end
-  }
 
   app.addHook('onClose', async () => registry.clear())
 }, { name: 'metrics', dependencies: ['configuration'] })

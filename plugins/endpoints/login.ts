@@ -12,8 +12,10 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     const { idp } = request.params
     const login = request.openLogin(request.query.login)
     const obstacle = app.obstacleTo(idp, app.clientOf(login), login.request)
-    if (obstacle !== undefined) request.step = 'provider_refused'
-    if (obstacle !== undefined) throw new OAuthError(obstacle, 'this identity provider cannot be chosen now')
+    if (obstacle !== undefined) {
+      request.step = 'provider_refused'
+      throw new OAuthError(obstacle, 'this identity provider cannot be chosen now')
+    }
 
     const chosen = { ...login, idp, sentAt: app.now() }
     const url = await app.identityProvider(idp).authorizationUrl(app.questionFor(chosen))

@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto'
 import { Ajv } from 'ajv'
 import type { TSchema } from 'typebox'
 
@@ -16,9 +15,4 @@ export function faultsOf (schema: TSchema, value: unknown) {
       default: return `${instancePath || '/'}: ${message}`
     }
   })
-}
-
-/** Whether a text is a certificate, PEM. */
-export function isCertificate (pem: string) {
-  try { return new X509Certificate(pem).raw.length > 0 } catch { return false }
 }

@@ -1,5 +1,5 @@
 import { failures, type Failure } from '../protocol/errors.ts'
-import { steps, type EventLine, type EventName, type Outcome } from '../protocol/events.ts'
+import { isStep, steps, type EventLine, type EventName, type Outcome } from '../protocol/events.ts'
 
 /** A line of the log as somebody kept it: members that we do not know are let be. */
 export type Kept = Pick<EventLine, 'event' | 'time' | 'reqId'> & Partial<Omit<EventLine, 'err'>> & { err?: { message?: string } }
@@ -71,7 +71,7 @@ const places = (lines: Kept[]) => {
 /** What happened, and with what. */
 function sentence (line: Kept) {
   const { event, idp, acr, ms, active, degraded, session_of, reqId } = line
-  const what = event in steps ? steps[event as EventName].what : line.security === true ? `Security event: ${event}` : 'A request failed'
+  const what = isStep(event) ? steps[event].what : line.security === true ? `Security event: ${event}` : 'A request failed'
   const details = [
     idp === undefined ? undefined : `identity provider ${idp}`,
     acr === undefined ? undefined : `level ${acr}`,

@@ -30,6 +30,9 @@ export const steps = {
 } as const
 export type EventName = keyof typeof steps
 
+/** Whether an event is a step of a login. */
+export const isStep = (event: string): event is EventName => event in steps
+
 /** What a step came to: a success, or on whose side the failure lies. */
 export const outcomes = ['success', ...responsibilities] as const
 export type Outcome = typeof outcomes[number]
@@ -42,7 +45,7 @@ export function eventOf (failure: Failure, step: EventName | undefined): EventNa
 }
 
 /** What stands beside the name of an event. */
-export const marksOf = (event: string) => event in steps ? { step: steps[event as EventName].step } : event === 'failed' ? {} : { security: true }
+export const marksOf = (event: string) => isStep(event) ? { step: steps[event].step } : event === 'failed' ? {} : { security: true }
 
 export const outcomeOf = (failure: Failure): Outcome => responsibilityFor(failure)
 

@@ -8,7 +8,7 @@ import { loadConfiguration } from '../../src/config/load.ts'
 import { makeNextKeys } from '../../src/keys.ts'
 import { legs } from '../../src/ports.ts'
 import { failures, type Failure } from '../../src/protocol/errors.ts'
-import { steps } from '../../src/protocol/events.ts'
+import { steps, type EventName } from '../../src/protocol/events.ts'
 
 const services = 1000
 const providers = 20
@@ -31,7 +31,7 @@ export async function scrapeCost () {
       const watch = app.watchProvider(`provider-${i}`)
       for (const leg of legs) for (const outcome of ['answered', 'refused', 'provider_timed_out', 'provider_server_error'] as const) watch.called(leg, outcome, 0.02)
       for (const failure of ['', 'provider_timed_out', 'provider_refused', 'provider_answer_invalid'] as Array<Failure | ''>) watch.identified(failure, 0.1)
-      for (const event of Object.keys(steps)) app.countStep(event, `provider-${i}`)
+      for (const event of Object.keys(steps) as EventName[]) app.countStep(event, `provider-${i}`)
     }
     for (const failure of Object.keys(failures) as Failure[]) app.countFailure(failure)
     for (const route of ['/authorize', '/choose', '/login/:idp', '/callback/:idp', '/consent', '/token', '/userinfo', '/introspection', '/revocation', '/par', '/jwks', '/session/end', 'none']) app.timeRequest(route, 0.004)
