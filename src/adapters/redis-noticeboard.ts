@@ -6,7 +6,7 @@ import { connectNode, connectRedis, disconnectRedis, readiness } from './redis-c
 import { watchedCall } from './watched-call.ts'
 
 export interface RedisNoticeboardOptions extends RedisAddress {
-  /** told of each call */
+  /** told of each call, and of each error of a connection */
   watch?: StoreWatch | undefined
 }
 
@@ -27,7 +27,9 @@ export function redisNoticeboard ({ watch, ...address }: RedisNoticeboardOptions
   const redis = connectRedis(address, { redis: impatient, cluster: { enableOfflineQueue: false, maxRedirections: 2, retryDelayOnFailover: 20, retryDelayOnClusterDown: 20 } })
   const ready = readiness(redis, tooLong)
   const ask = <T>(call: () => Promise<T>) => watchedCall(watch, 'optional', call)
-  redis.on('error', () => {})                                          // each call tells of itself
+  // who is not asked anything notices by the connection only
+  const onError = () => watch?.called('optional', 'unavailable', 0)
+  redis.on('error', onError)
   const listeners = new Map<string, (message: string) => void>()
   let isClosed = false
   let listening = listenAt(0)
@@ -35,7 +37,7 @@ export function redisNoticeboard ({ watch, ...address }: RedisNoticeboardOptions
   /** Listens at one node, which every node of a Cluster tells; when that ends, at the next. */
   function listenAt (turn: number): Redis {
     const connection = connectNode(address, address.urls[turn % address.urls.length]!, { connectTimeout: 500, commandTimeout: patienceMs, autoResubscribe: false, maxRetriesPerRequest: 0, retryStrategy: () => null })
-    connection.on('error', () => {})
+    connection.on('error', onError)
     connection.on('ready', () => { for (const channel of listeners.keys()) listen(channel) })
     connection.on('message', (channel, message) => listeners.get(channel)?.(message))
     connection.on('end', () => { setTimeout(() => { if (!isClosed) listening = listenAt(turn + 1) }, betweenNodesMs).unref() })
