@@ -22,6 +22,12 @@ declare module 'fastify' {
   }
 }
 
+/** Of what a request knows itself: ids only, never civil identity, tokens or codes. */
+export function idsOf ({ loginId, login, client, claimedClient, cameFrom }: FastifyRequest) {
+  const client_id = client?.client_id ?? login?.request.client_id ?? (claimedClient || cameFrom?.client_id)
+  return { login: loginId || login?.id, client_id, idp: login?.idp }
+}
+
 /** Business and security events, and one line for each request. */
 export default fp(async app => {
   app.addHook('onRequest', (request, reply, done) => {
@@ -34,12 +40,6 @@ export default fp(async app => {
     app.timeRequest(request.routeOptions.url ?? 'none', Math.max(0, reply.elapsedTime / 1000 - request.providerSeconds))
     request.log.info({ req: request, res: reply, ms: Math.round(reply.elapsedTime) }, 'answered')
   })
-
-  /** Of what this request knows itself: ids only, never civil identity, tokens or codes. */
-  function idsOf ({ loginId, login, client, claimedClient, cameFrom }: FastifyRequest) {
-    const client_id = client?.client_id ?? login?.request.client_id ?? (claimedClient || cameFrom?.client_id)
-    return { login: loginId || login?.id, client_id, idp: login?.idp }
-  }
 
   app.decorateRequest('loginId', '')
   app.decorateRequest('providerSeconds', 0)

@@ -49,8 +49,9 @@ export default fp<IdentityProvidersOptions>(async (app, { identityProviders, loo
     const { id, state, breaker, timeout_ms: timeoutMs, concurrent_callbacks: most, certificateAuthority: ca, certificate } = registration
     const watch = watchOf(id, () => isShown)
     const calls = providerCalls({ timeoutMs, connections: most, lookup, loopback: registration.loopback || settings.environment === 'development', tls: { ca, ...certificate } })
+    const measuredCall = measuredCalls(calls.call, watch)
     const provider = oidcIdentityProvider(registration, {
-      call: retriedOnce(measuredCalls(calls.call, watch)),
+      call: retriedOnce(app.traces?.calls(measuredCall, id, registration.traceparent) ?? measuredCall),
       decrypt,
       isOwnNonce: nonce => isOwnNonce(keys.subject, nonce),
       watch,
@@ -194,7 +195,7 @@ export default fp<IdentityProvidersOptions>(async (app, { identityProviders, loo
   }
 
   app.addHook('onClose', async () => { await Promise.all([...leaving, ...providers.values()].map(provider => provider.close())) })
-}, { name: 'identity-providers', dependencies: ['configuration', 'metrics', 'store', 'signer'] })
+}, { name: 'identity-providers', dependencies: ['configuration', 'metrics', 'traces', 'store', 'signer'] })
 
 /** Of a registration what its chain is made of: with the rest of it only what we say of the provider changes, or what we make of its answers. */
 function spokenOf (registration: Registration) {

@@ -49,8 +49,9 @@ export interface StoreOptions { store?: Store | undefined, noticeboard?: Noticeb
 export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.configuration.redis.urls }) => {
   const { settings: { site }, redis: configured, sites } = app.configuration
   const address = { ...configured, urls: redis }
+  const watchStore = (site: string) => app.traces?.store(app.watchStore(site), site) ?? app.watchStore(site)
   const stores = store === undefined && redis.length > 0
-    ? openStores(new Map([...sites, [site, address]]), { sealer: app.sealer, now: app.now, watch: app.degraded, watchStore: app.watchStore, onError: complain })
+    ? openStores(new Map([...sites, [site, address]]), { sealer: app.sealer, now: app.now, watch: app.degraded, watchStore, onError: complain })
     : new Map<string, Store>()
   const kept = store ?? (stores.size === 0 ? memoryStore({ site, now: app.now }) : sitedStore({ home: site, stores }))
   const recalls = recallingStore({
@@ -86,7 +87,7 @@ export default fp<StoreOptions>(async (app, { store, noticeboard, redis = app.co
     app.log.warn({ site, code, address, reason }, 'store connection')
   }
 
-  app.decorate('noticeboard', noticeboard ?? (redis.length === 0 ? loneNoticeboard : redisNoticeboard({ ...address, watch: app.watchStore(site) })))
+  app.decorate('noticeboard', noticeboard ?? (redis.length === 0 ? loneNoticeboard : redisNoticeboard({ ...address, watch: watchStore(site) })))
 
   app.addHook('onClose', async () => { await Promise.all([app.store.close(), app.noticeboard.close()]) })
-}, { name: 'store', dependencies: ['configuration', 'metrics', 'signer'] })
+}, { name: 'store', dependencies: ['configuration', 'metrics', 'traces', 'signer'] })

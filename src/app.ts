@@ -32,6 +32,7 @@ import sessions from '../plugins/sessions.ts'
 import signer from '../plugins/signer.ts'
 import store from '../plugins/store.ts'
 import tokens from '../plugins/tokens.ts'
+import traces from '../plugins/traces.ts'
 import turnAway from '../plugins/turn-away.ts'
 import assets from '../plugins/endpoints/assets.ts'
 import authorize from '../plugins/endpoints/authorize.ts'
@@ -49,6 +50,7 @@ import revocation from '../plugins/endpoints/revocation.ts'
 import sessionEnd from '../plugins/endpoints/session-end.ts'
 import token from '../plugins/endpoints/token.ts'
 import userinfo from '../plugins/endpoints/userinfo.ts'
+import type { Traces } from './adapters/traces.ts'
 import type { Configuration } from './config/load.ts'
 import { loggable } from './log.ts'
 import { cut, publicPatience, type Patience } from './patience.ts'
@@ -69,6 +71,7 @@ export interface Ports {
   lookup?: LookupFunction
   now?: Clock
   log?: DestinationStream | false
+  traces?: Traces | undefined
   patience?: Patience
 }
 
@@ -97,6 +100,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   app.decorate('now', ports.now ?? (() => Math.floor(Date.now() / 1000)))
 
   await app.register(configurationInForce, { configuration })
+  await app.register(traces, ports)
   await app.register(metrics)
   await app.register(health)
   await app.register(events)

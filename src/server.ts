@@ -1,15 +1,16 @@
+import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { inTime } from './adapters/in-time.ts'
 import { standardOutput } from './adapters/log-pipe.ts'
 import { buildApp } from './app.ts'
 import { ConfigurationError, emptyMemory, loadConfiguration } from './config/load.ts'
-import { addressesIn, siteIn } from './config/environment.ts'
+import { addressesIn, siteIn, wantsTraces } from './config/environment.ts'
 import { watchConfiguration, type Watcher } from './config/watch.ts'
 import { loggable } from './log.ts'
 
 // The process: configuration, listen, drain, close. PASSERELLE_CONFIG names a configuration directory; PASSERELLE_REDIS, where it is set, one URL or several for a Cluster in place of
-// those in it; PASSERELLE_SITE the site.
+// those in it; PASSERELLE_SITE the site. OTEL_EXPORTER_OTLP_ENDPOINT and its kin switch traces on.
 
 const { PASSERELLE_CONFIG } = process.env
 
@@ -42,9 +43,11 @@ async function start () {
   if (PASSERELLE_CONFIG === undefined) throw new ConfigurationError(['PASSERELLE_CONFIG: expected the path of a configuration directory'])
   const options = { site: siteIn(process.env), memory: emptyMemory() }
   const configuration = loadConfiguration(PASSERELLE_CONFIG, options)
-  const { listen, operations, issuer } = configuration.settings
+  const { listen, operations, issuer, site } = configuration.settings
   const { urls: redis } = addressesIn(process.env, configuration)
-  const gateway = app = await buildApp(configuration, { redis, log })
+  // only then: where traces are off nothing of OpenTelemetry is loaded
+  const traces = wantsTraces(process.env) ? (await import('./adapters/traces.ts')).startTraces({ site, replica: hostname() }) : undefined
+  const gateway = app = await buildApp(configuration, { redis, log, traces })
   log.onLost(app.countLostLines)
 
   watcher = watchConfiguration({ directory: PASSERELLE_CONFIG, ...options, take: read => gateway.reconfigure(read) })

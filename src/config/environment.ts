@@ -12,3 +12,12 @@ export function addressesIn ({ PASSERELLE_REDIS = '' }: NodeJS.ProcessEnv, { red
   if (fault !== undefined) throw new ConfigurationError([`PASSERELLE_REDIS: ${fault}`])
   return address
 }
+
+/** Whether traces are on: where the standard variables name a collector (OpenTelemetry, Environment Variable Specification). @throws {ConfigurationError} */
+export function wantsTraces (environment: NodeJS.ProcessEnv): boolean {
+  if (environment['OTEL_SDK_DISABLED']?.trim().toLowerCase() === 'true' || environment['OTEL_TRACES_EXPORTER']?.trim() === 'none') return false
+  const named = ['OTEL_EXPORTER_OTLP_ENDPOINT', 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'].filter(name => environment[name]?.trim())
+  const wrong = named.filter(name => !/^https?:$/.test(URL.parse(environment[name]!.trim())?.protocol ?? ''))
+  if (wrong.length > 0) throw new ConfigurationError(wrong.map(name => `${name}: expected an http or https address`))
+  return named.length > 0
+}

@@ -89,6 +89,9 @@ export const Settings = Type.Object({
     subject: atStart(oneOf('what `sub` is made from: the pivot identity, or the provider\'s issuer and `sub`', ['pivot', 'upstream'], { default: 'pivot' }))
   }),
   degraded: oneOf('`deny`: no login goes on while Redis is away, whatever the registration of its service says (docs/security.md)', ['allow', 'deny'], { default: 'allow' }),
+  traces: atStart(section('traces of requests, where `OTEL_EXPORTER_OTLP_ENDPOINT` switches them on (docs/traces.md)', {
+    follow_proxies: Type.Boolean({ description: 'true: the `traceparent` of a request that comes by one of `trusted_proxies` is followed, with its decision whether to trace. They have to take away what browsers and services send', default: false })
+  })),
   login_notices: section('"a login was made in your name": an event for each login, by which a service of yours that knows its citizens\' addresses can write to them (docs/events.md)', {
     client_id: Type.Optional(text('that service: the event names the person by the `sub` that it knows; no events unless set'))
   }),
@@ -193,6 +196,7 @@ export const IdentityProvider = Type.Object({
   concurrent_callbacks: Type.Integer({ description: 'citizens on their way back from it at a time, for each replica, and connections kept to each of its hosts: one citizen more is refused at once', default: 64, minimum: 1, maximum: 1024 }),
   loopback: Type.Boolean({ description: 'true lets its addresses be on this machine; always so in development', default: false }),
   ca: Type.Optional(file('certificate authority its TLS certificate is checked against, PEM; those of Node.js unless set')),
+  traceparent: Type.Boolean({ description: 'true: `traceparent` (W3C Trace Context) goes to it with each call of a request that is traced (docs/traces.md)', default: false }),
   breaker: section('circuit breaker, one for each replica', {
     forced: Type.Optional(oneOf('what an operator decides: shut off, or never', ['open', 'closed'])),
     error_percent: Type.Integer({ description: 'share of failed callbacks among the last that opens it', default: 40, minimum: 1, maximum: 100 }),

@@ -1,0 +1,187 @@
+import { FastifyOtelInstrumentation } from '@fastify/otel'
+import { context, isSpanContextValid, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags, type Attributes, type Context, type Span } from '@opentelemetry/api'
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
+import { BatchSpanProcessor, NodeTracerProvider, type ReadableSpan, type SpanExporter, type SpanProcessor } from '@opentelemetry/sdk-trace-node'
+import type { FastifyPluginCallback, FastifyRequest } from 'fastify'
+import about from '../../package.json' with { type: 'json' }
+import type { CallProvider, StoreWatch } from '../ports.ts'
+import { OAuthError } from '../protocol/errors.ts'
+import { inTime } from './in-time.ts'
+
+// The one module that loads OpenTelemetry; itself it is loaded only where traces are on.
+
+/** What a span may say, and nothing else: names that we gave, methods, routes and figures. Never an address, a header or a text that came from outside. */
+const told = [
+  'http.request.method', 'http.route', 'http.response.status_code', 'db.system.name',
+  'passerelle.login', 'passerelle.client_id', 'passerelle.idp', 'passerelle.failure', 'passerelle.leg', 'passerelle.outcome', 'passerelle.site', 'passerelle.class'
+]
+
+export interface TracesOptions { site: string, replica: string }
+
+/** What is told of a request when its answer is made. */
+export interface RequestTold { login?: string | undefined, client_id?: string | undefined, idp?: string | undefined, failure?: string | undefined }
+
+/** Traces of requests, by OTLP over HTTP to where the standard variables say. */
+export interface Traces {
+  /** what Fastify registers before all that is to be traced: a span for each request */
+  plugin: FastifyPluginCallback
+  /** Does the work of a request in the trace that a `traceparent` names (W3C Trace Context §3.2), in one of its own where it is given none or a wrong one. */
+  begin (traceparent: string | undefined, work: () => void): void
+  /** Goes on with a request in its own trace, whoever's turn it was. */
+  goOn (request: FastifyRequest, work: () => void): void
+  tell (request: FastifyRequest, told: RequestTold): void
+  /** The same watch of a site's store, each call of a request a span. */
+  store (watch: StoreWatch, site: string): StoreWatch
+  /** The same calls, each of a request a span, and its `traceparent` sent along where that is wanted. */
+  calls (call: CallProvider, idp: string, isCarried: boolean): CallProvider
+  /** Has this told of the first spans that could not be exported, and of the first that could be again. */
+  onExport (tell: (isLost: boolean, spans: number) => void): void
+  /** Exports what is left, for so many milliseconds at most. */
+  end (milliseconds: number): Promise<void>
+}
+
+/** Spans of one export: more of them would hold up the event loop while they are written. */
+const spansAtOnce = 128
+
+export function startTraces ({ site, replica }: TracesOptions): Traces {
+  let tellExport: Parameters<Traces['onExport']>[0] = () => {}
+  const exporter = watched(new OTLPTraceExporter(), (isLost, spans) => tellExport(isLost, spans))
+  const provider = new NodeTracerProvider({
+    resource: defaultResource()
+      .merge(resourceFromAttributes({ 'service.name': 'passerelle', 'service.version': about.version, site, replica }))
+      .merge(detectResources({ detectors: [envDetector] })),
+    spanProcessors: [onlyWhatIsTold(new BatchSpanProcessor(exporter, process.env['OTEL_BSP_MAX_EXPORT_BATCH_SIZE'] ? {} : { maxExportBatchSize: spansAtOnce }))]
+  })
+  provider.register({ propagator: null })                              // nothing is taken from headers, nothing put into them, but by us
+  const tracer = provider.getTracer('passerelle', about.version)
+  const instrumentation = new FastifyOtelInstrumentation({ instrumentHooks: false, instrumentHandler: false, recordExceptions: false })
+  instrumentation.setTracerProvider(provider)
+
+  return {
+    plugin: instrumentation.plugin() as unknown as FastifyPluginCallback,
+    begin (traceparent, work) { context.with(contextOf(traceparent), work) },
+    goOn (request, work) {
+      const { context: own } = spanOf(request)
+      if (own === null) work()
+      else context.with(own, work)
+    },
+    tell (request, { login, client_id, idp, failure }) {
+      const { span } = spanOf(request)
+      if (span?.isRecording() !== true) return
+      const { url: route = 'none' } = request.routeOptions
+      span.updateName(`${request.method} ${route}`)
+      span.setAttributes(present({ 'http.route': route, 'passerelle.login': login, 'passerelle.client_id': client_id, 'passerelle.idp': idp, 'passerelle.failure': failure }))
+    },
+    store: (watch, site) => ({
+      called (kind, outcome, seconds) {
+        watch.called(kind, outcome, seconds)
+        if (!isUnderWay()) return
+        const now = performance.now()
+        const span = tracer.startSpan(`redis ${kind}`, {
+          kind: SpanKind.CLIENT,
+          startTime: now - seconds * 1000,
+          attributes: { 'db.system.name': 'redis', 'passerelle.site': site, 'passerelle.class': kind, 'passerelle.outcome': outcome }
+        })
+        if (outcome === 'unavailable') span.setStatus({ code: SpanStatusCode.ERROR })
+        span.end(now)
+      }
+    }),
+    calls: (call, idp, isCarried) => async asked => {
+      if (!isUnderWay()) return call(asked)
+      const { leg } = asked
+      const span = tracer.startSpan(`${idp} ${leg}`, { kind: SpanKind.CLIENT, attributes: { 'passerelle.idp': idp, 'passerelle.leg': leg } })
+      const end = (outcome: string) => {
+        span.setAttribute('passerelle.outcome', outcome)
+        if (outcome !== 'answered') span.setStatus({ code: SpanStatusCode.ERROR })
+        span.end()
+      }
+      try {
+        const answer = await call(isCarried ? { ...asked, headers: { ...asked.headers, traceparent: traceparentOf(span) } } : asked)
+        end(answer.status < 400 ? 'answered' : 'refused')
+        return answer
+      } catch (error) {
+        end(error instanceof OAuthError ? error.failure : 'unexpected')
+        throw error
+      }
+    },
+    onExport (tell) { tellExport = tell },
+    async end (milliseconds) { await inTime(milliseconds, provider.shutdown(), () => new Error('late')).catch(() => {}) }
+  }
+}
+
+/** Whether this is done for a request that is traced and has not been answered: what runs for longer, or by itself, is of no request. */
+const isUnderWay = () => trace.getActiveSpan()?.isRecording() === true
+
+const spanOf = (request: FastifyRequest) => (request as unknown as { opentelemetry (): { span: Span | null, context: Context | null } }).opentelemetry()
+
+const present = (attributes: Record<string, string | undefined>) => Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined)) as Attributes
+
+function contextOf (traceparent = '') {
+  const [, traceId = '', spanId = '', flags = ''] = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/.exec(traceparent) ?? []
+  const parent = { traceId, spanId, traceFlags: parseInt(flags, 16) & TraceFlags.SAMPLED, isRemote: true }
+  return isSpanContextValid(parent) ? trace.setSpanContext(ROOT_CONTEXT, parent) : ROOT_CONTEXT
+}
+
+function traceparentOf (span: Span) {
+  const { traceId, spanId, traceFlags } = span.spanContext()
+  return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, '0')}`
+}
+
+/** Tells of exports, each time that it changes whether they arrive. */
+function watched (exporter: SpanExporter, tell: (isLost: boolean, spans: number) => void): SpanExporter {
+  let isLosing = false
+  return {
+    export (spans, done) {
+      exporter.export(spans, result => {
+        const isLost = result.code !== 0                                // ExportResultCode.SUCCESS
+        if (isLost !== isLosing) tell(isLost, spans.length)
+        isLosing = isLost
+        done(result)
+      })
+    },
+    forceFlush: async () => { await exporter.forceFlush?.() },
+    shutdown: () => exporter.shutdown()
+  }
+}
+
+/** Hands on requests and calls, cut down to what may be told: @fastify/otel notes addresses with their query, and the messages of errors. */
+function onlyWhatIsTold (processor: SpanProcessor): SpanProcessor {
+  return {
+    onStart (span, parent) { processor.onStart(span, parent) },
+    onEnd (span) { if (span.kind !== SpanKind.INTERNAL) processor.onEnd(cutDown(span)) },
+    forceFlush: () => processor.forceFlush(),
+    shutdown: () => processor.shutdown()
+  }
+}
+
+function cutDown (span: ReadableSpan): ReadableSpan {
+  const { name, kind, parentSpanContext: parent, startTime, endTime, duration, resource, instrumentationScope } = span
+  const own = bare(span.spanContext())
+  const attributes = Object.fromEntries(told.filter(name => span.attributes[name] !== undefined).map(name => [name, span.attributes[name]])) as Attributes
+  const isRequest = kind === SpanKind.SERVER
+  const hasFailed = isRequest ? Number(attributes['http.response.status_code']) >= 500 : span.status.code === SpanStatusCode.ERROR
+  return {
+    name,
+    kind,
+    spanContext: () => own,
+    ...(parent === undefined ? {} : { parentSpanContext: bare(parent) }),
+    startTime,
+    endTime,
+    duration,
+    ended: true,
+    status: { code: hasFailed ? SpanStatusCode.ERROR : SpanStatusCode.UNSET },
+    attributes,
+    links: [],
+    events: [],
+    resource,
+    instrumentationScope,
+    droppedAttributesCount: 0,
+    droppedEventsCount: 0,
+    droppedLinksCount: 0
+  }
+}
+
+/** Ids without what others wrote beside them. */
+const bare = ({ traceId, spanId, traceFlags, isRemote }: { traceId: string, spanId: string, traceFlags: number, isRemote?: boolean | undefined }) =>
+  ({ traceId, spanId, traceFlags, ...(isRemote === undefined ? {} : { isRemote }) })
