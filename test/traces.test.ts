@@ -104,6 +104,22 @@ t.test('a request is one trace, told by its route, with each call of Redis and o
   t.match(spans[0]!.resource, { 'service.name': 'passerelle', 'service.version': /^\d/, site: 'a', replica: 'one', 'deployment.environment.name': 'trial' })
 })
 
+t.test('of a crowd that waits in line each request keeps its own calls, whoever let it in', async t => {
+  const collector = await startCollector(t)
+  const traces = tracesBy({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.address, OTEL_BSP_SCHEDULE_DELAY: '100' })
+  const redis = await startRedis(t)
+  const gateway = await testApp(t, { traces, store: 'configured', settings: { redis: { urls: [redis.url] } } })
+  const crowd = 60
+  await Promise.all(Array.from({ length: crowd }, () => gateway.userinfo(`a-${'x'.repeat(43)}`)))
+  await gateway.app.close()
+  const spans = collector.spans()
+  const requests = requestsIn(spans)
+  t.equal(requests.length, crowd)
+  const calls = requests.map(({ traceId, spanId }) => spans.filter(span => span.traceId === traceId && span.parentSpanId === spanId).length)
+  t.ok(calls[0]! > 0)
+  t.same(calls, Array(crowd).fill(calls[0]))
+})
+
 t.test('a traceparent of a browser or a service neither joins its trace to ours nor decides whether we trace', async t => {
   const collector = await startCollector(t)
   const behindProxy = { trusted_proxies: ['10.0.0.0/8'], traces: { follow_proxies: true } }
