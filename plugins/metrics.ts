@@ -7,6 +7,7 @@ import { keyInForce } from '../src/adapters/key-in-force.ts'
 import { period, type Scheduled } from '../src/adapters/key-schedule.ts'
 import { ranks, type Rank } from '../src/adapters/load-gauge.ts'
 import { slowMs } from '../src/adapters/one-deadline.ts'
+import type { SpansWatch } from '../src/adapters/traces.ts'
 import { endOfCertificates } from '../src/config/certificate.ts'
 import { breakerStates, legs, type BreakerState, type ProviderWatch, type StoreWatch } from '../src/ports.ts'
 import { instantIn } from '../src/protocol/clock.ts'
@@ -59,6 +60,8 @@ declare module 'fastify' {
     connectionFigures: { open (connections: number): void, requests (underWay: number): void, refused (): void, draining (): void }
     /** lines of the log that nobody took */
     countLostLines (lines: number): void
+    /** so many more spans of traces that ended, and that the collector took or not */
+    countSpans: SpansWatch
   }
 }
 
@@ -291,6 +294,10 @@ export default fp(async app => {
   })
   const lostLines = counterOf('passerelle_log_lines_lost_total', 'Lines of the log that nobody took: the pipe is blocked, its reader is gone, or the disk is full')
   app.decorate('countLostLines', lines => lostLines.inc(lines))
+
+  const spans = counterOf('passerelle_trace_spans_total', 'Spans of traces, where they are on: ended, and of those taken by the collector or lost since it did not take them; what is neither waits, or was dropped', ['outcome'])
+  for (const outcome of ['ended', 'taken', 'lost']) spans.inc({ outcome }, 0)
+  app.decorate('countSpans', (outcome, more) => spans.inc({ outcome }, more))
 
   app.decorate('watchRates', () => {
     const limited = counterOf('passerelle_rate_limited_total', 'Requests refused since too many came: of one address, or with wrong credentials for one client from one address', ['what'])

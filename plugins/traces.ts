@@ -36,9 +36,13 @@ export default fp<TracesPluginOptions>(async (app, { traces }) => {
     done(null, payload)
   })
 
-  traces.onExport((isLost, spans) => {
-    if (isLost) app.log.warn({ spans }, 'traces are lost: the collector does not take them')
+  let isLosing = false
+  traces.watch((outcome, spans) => {
+    app.countSpans(outcome, spans)
+    if (outcome === 'ended' || isLosing === (outcome === 'lost')) return
+    isLosing = outcome === 'lost'
+    if (isLosing) app.log.warn({ spans }, 'traces are lost: the collector does not take them')
     else app.log.info({ spans }, 'traces arrive again')
   })
   app.addHook('onClose', async () => traces.end(lastSpansMs))
-}, { name: 'traces', dependencies: ['configuration'] })
+}, { name: 'traces', dependencies: ['configuration', 'metrics'] })

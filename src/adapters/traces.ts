@@ -35,23 +35,27 @@ export interface Traces {
   store (watch: StoreWatch, site: string): StoreWatch
   /** The same calls, each of a request a span, and its `traceparent` sent along where that is wanted. */
   calls (call: CallProvider, idp: string, isCarried: boolean): CallProvider
-  /** Has this told of the first spans that could not be exported, and of the first that could be again. */
-  onExport (tell: (isLost: boolean, spans: number) => void): void
+  /** Has this told what becomes of spans. */
+  watch (watch: SpansWatch): void
   /** Exports what is left, for so many milliseconds at most. */
   end (milliseconds: number): Promise<void>
 }
+
+/** Of spans: which ended, and which of them the collector took or not. What is neither waits, or was dropped since too many do. */
+export type SpansWatch = (outcome: 'ended' | 'taken' | 'lost', spans: number) => void
 
 /** Spans of one export: more of them would hold up the event loop while they are written. */
 const spansAtOnce = 128
 
 export function startTraces ({ site, replica }: TracesOptions): Traces {
-  let tellExport: Parameters<Traces['onExport']>[0] = () => {}
-  const exporter = watched(new OTLPTraceExporter(), (isLost, spans) => tellExport(isLost, spans))
+  let watch: SpansWatch = () => {}
+  const tell: SpansWatch = (outcome, spans) => watch(outcome, spans)
+  const exporter = watched(new OTLPTraceExporter(), tell)
   const provider = new NodeTracerProvider({
     resource: defaultResource()
       .merge(resourceFromAttributes({ 'service.name': 'passerelle', 'service.version': about.version, site, replica }))
       .merge(detectResources({ detectors: [envDetector] })),
-    spanProcessors: [onlyWhatIsTold(new BatchSpanProcessor(exporter, process.env['OTEL_BSP_MAX_EXPORT_BATCH_SIZE'] ? {} : { maxExportBatchSize: spansAtOnce }))]
+    spanProcessors: [onlyWhatIsTold(new BatchSpanProcessor(exporter, process.env['OTEL_BSP_MAX_EXPORT_BATCH_SIZE'] ? {} : { maxExportBatchSize: spansAtOnce }), tell)]
   })
   provider.register({ propagator: null })                              // nothing is taken from headers, nothing put into them, but by us
   const tracer = provider.getTracer('passerelle', about.version)
@@ -105,7 +109,7 @@ export function startTraces ({ site, replica }: TracesOptions): Traces {
         throw error
       }
     },
-    onExport (tell) { tellExport = tell },
+    watch (told) { watch = told },
     async end (milliseconds) { await inTime(milliseconds, provider.shutdown(), () => new Error('late')).catch(() => {}) }
   }
 }
@@ -128,15 +132,12 @@ function traceparentOf (span: Span) {
   return `00-${traceId}-${spanId}-${traceFlags.toString(16).padStart(2, '0')}`
 }
 
-/** Tells of exports, each time that it changes whether they arrive. */
-function watched (exporter: SpanExporter, tell: (isLost: boolean, spans: number) => void): SpanExporter {
-  let isLosing = false
+/** The same exporter, and what came of its spans. */
+function watched (exporter: SpanExporter, tell: SpansWatch): SpanExporter {
   return {
     export (spans, done) {
       exporter.export(spans, result => {
-        const isLost = result.code !== 0                                // ExportResultCode.SUCCESS
-        if (isLost !== isLosing) tell(isLost, spans.length)
-        isLosing = isLost
+        tell(result.code === 0 ? 'taken' : 'lost', spans.length)         // ExportResultCode.SUCCESS
         done(result)
       })
     },
@@ -146,10 +147,14 @@ function watched (exporter: SpanExporter, tell: (isLost: boolean, spans: number)
 }
 
 /** Hands on requests and calls, cut down to what may be told: @fastify/otel notes addresses with their query, and the messages of errors. */
-function onlyWhatIsTold (processor: SpanProcessor): SpanProcessor {
+function onlyWhatIsTold (processor: SpanProcessor, tell: SpansWatch): SpanProcessor {
   return {
     onStart (span, parent) { processor.onStart(span, parent) },
-    onEnd (span) { if (span.kind !== SpanKind.INTERNAL) processor.onEnd(cutDown(span)) },
+    onEnd (span) {
+      if (span.kind === SpanKind.INTERNAL) return
+      tell('ended', 1)
+      processor.onEnd(cutDown(span))
+    },
     forceFlush: () => processor.forceFlush(),
     shutdown: () => processor.shutdown()
   }
