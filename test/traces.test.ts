@@ -187,7 +187,7 @@ t.test('a login does not wait for a collector that hangs, refuses or is away, no
     const spans = spansOf(gateway.app)
     if (what === 'refuses') {
       t.equal(gateway.log.filter(line => line.includes('traces are lost')).length, 1, 'it is said once')
-      t.ok(await spans('lost') > 0, 'and counted')
+      t.ok(Number(await spans('lost')) > 0, 'and counted')
     }
     await traces.end(500)
     t.pass(`${what}: the end comes`)
