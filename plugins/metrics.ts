@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import fp from 'fastify-plugin'
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client'
+import type { CitizenCount } from '../src/adapters/citizen-counts.ts'
 import type { DegradedWatch } from '../src/adapters/degradable-store.ts'
 import { keyInForce } from '../src/adapters/key-in-force.ts'
 import { period, type Scheduled } from '../src/adapters/key-schedule.ts'
@@ -20,10 +21,20 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 declare module 'fastify' {
   interface FastifyInstance {
     metricsRegistry: Registry
+    /** what all replicas of a site count together: asked for seldom, of one of them */
+    productRegistry: Registry
     /** one more reading of the configuration that came to an end */
     countReload (outcome: Reload): void
     /** one more login that ended with tokens: of which service, at which level */
     countLogin (client_id: string, acr: string): void
+    /** The name under which a service is counted: its own, or `other`. */
+    clientLabel (client_id: string): string
+    /** Every such name of a service. */
+    clientLabels (): string[]
+    /** How many citizens logged in, as it stands now. */
+    tellCitizens (counts: readonly CitizenCount[]): void
+    /** so many more logins whose citizens are not counted */
+    countLostCitizens (logins: number): void
     /** one more failure; of which service where it ended a login, and was not only a request that nobody should have sent */
     countFailure (failure: Failure, client_id?: string): void
     /** one more time that a step of a login was done, with the identity provider where one is chosen */
@@ -99,7 +110,25 @@ export default fp(async app => {
     return client_id
   }
   for (const client_id of app.configuration.clients.keys()) labelOf(client_id)
+  app.decorate('clientLabel', labelOf)
+  app.decorate('clientLabels', () => [...named, 'other'])
   for (const acr of app.configuration.levels.levels) ofLevels.inc({ acr }, 0)
+
+  const product = new Registry()
+  const citizensBy = (name: string, whose: string, labelNames: string[]) => new Gauge({ name, help: `Citizens who logged in during a month (UTC), each counted once a site, to about 1 %: ${whose}`, labelNames, registers: [product] })
+  const citizens = {
+    all: citizensBy('passerelle_citizens', 'all', ['month']),
+    idp: citizensBy('passerelle_citizens_by_provider', 'by the identity provider', ['month', 'idp']),
+    acr: citizensBy('passerelle_citizens_by_level', 'by the level of assurance that was reached', ['month', 'acr']),
+    client_id: citizensBy('passerelle_citizens_by_client', 'by the service; of a thousand each, of more under other', ['month', 'client_id'])
+  }
+  app.decorate('productRegistry', product)
+  app.decorate('tellCitizens', counts => {
+    for (const gauge of Object.values(citizens)) gauge.reset()
+    for (const { month, by = 'all', name, citizens: number } of counts) citizens[by].set({ month, ...(name === undefined ? {} : { [by]: name }) }, number)
+  })
+  const lostCitizens = counterOf('passerelle_citizens_uncounted_total', 'Logins whose citizens are not counted, since Redis was away and too many waited')
+  app.decorate('countLostCitizens', logins => lostCitizens.inc(logins))
 
   const stepsDone = counterOf('passerelle_login_steps_total', 'Steps of logins that were done (docs/events.md), with the identity provider from where one is chosen', ['event', 'idp'])
   for (const event of Object.keys(steps)) stepsDone.inc({ event, idp: '' }, 0)

@@ -13,6 +13,7 @@ import authorizationRequests from '../plugins/authorization-requests.ts'
 import authorizationResponse from '../plugins/authorization-response.ts'
 import backChannelLogout from '../plugins/back-channel-logout.ts'
 import browser from '../plugins/browser.ts'
+import citizens from '../plugins/citizens.ts'
 import clientKeys from '../plugins/client-keys.ts'
 import clients from '../plugins/clients.ts'
 import configurationInForce from '../plugins/configuration.ts'
@@ -106,6 +107,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   await app.register(events)
   await app.register(signer)
   await app.register(store, ports)
+  await app.register(citizens)
   await app.register(clientKeys, ports)
   await app.register(clients)
   await app.register(senderProof)

@@ -199,6 +199,12 @@ export interface Noticeboard {
   read (name: string): Promise<string | undefined>
   /** Adds to a count that every replica adds to, gone after so many seconds; the sum, or undefined where it cannot be had soon. */
   tally (name: string, more: number, seconds: number): Promise<number | undefined>
+  /** Pins a text unless there is one, for so many seconds; the one that is there now, undefined where that cannot be said soon. */
+  pinFirst (name: string, text: string, seconds: number): Promise<string | undefined>
+  /** Adds to sets of which only the size can be asked, and that roughly; all of one hash slot, gone after so many seconds. Whether it could. */
+  addTo (sets: ReadonlyMap<string, ReadonlySet<string>>, seconds: number): Promise<boolean>
+  /** The sizes of such sets, 0 of one that is not there; undefined where they cannot be had soon. */
+  sizesOf (names: readonly string[]): Promise<number[] | undefined>
   /** Tells every replica that listens. */
   tell (channel: string, message: string): void
   /** Listens, the listener's errors its own. */

@@ -70,6 +70,7 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
 
     request.event('token', { idp: grant.idp, acr: grant.acr, degraded: grant.degraded })
     app.countLogin(client.client_id, grant.acr)
+    app.countCitizen(grant)
     return reply.send({
       access_token,
       token_type: proof === undefined ? 'Bearer' as const : 'DPoP' as const,
@@ -88,4 +89,4 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   }
 }
 
-export default fp(plugin, { name: 'token', encapsulate: true, dependencies: ['clients', 'client-keys', 'sender-proof', 'store', 'tokens'] })
+export default fp(plugin, { name: 'token', encapsulate: true, dependencies: ['citizens', 'clients', 'client-keys', 'sender-proof', 'store', 'tokens'] })

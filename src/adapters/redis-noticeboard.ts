@@ -62,6 +62,18 @@ export function redisNoticeboard ({ watch, ...address }: RedisNoticeboardOptions
         return sum
       } catch { return undefined }
     },
+    async pinFirst (name, text, seconds) {
+      try { return await ask(() => redis.set(name, text, 'EX', seconds, 'NX', 'GET')) ?? text } catch { return undefined }
+    },
+    async addTo (sets, seconds) {
+      try {
+        await ask(() => Promise.all([...sets].flatMap(([name, members]) => [redis.pfadd(name, ...members), redis.expire(name, seconds)])))
+        return true
+      } catch { return false }
+    },
+    async sizesOf (names) {
+      try { return await ask(() => Promise.all(names.map(name => redis.pfcount(name)))) } catch { return undefined }
+    },
     tell (channel, message) { ask(() => redis.publish(channel, message)).catch(() => {}) },
     hear (channel, listener) {
       listeners.set(channel, listener)
@@ -76,4 +88,14 @@ export function redisNoticeboard ({ watch, ...address }: RedisNoticeboardOptions
 }
 
 /** Of a replica that is alone. */
-export const loneNoticeboard: Noticeboard = { pin: async () => true, read: async () => undefined, tally: async () => 0, tell () {}, hear () {}, close: async () => {} }
+export const loneNoticeboard: Noticeboard = {
+  pin: async () => true,
+  read: async () => undefined,
+  tally: async () => 0,
+  pinFirst: async () => undefined,
+  addTo: async () => false,
+  sizesOf: async () => undefined,
+  tell () {},
+  hear () {},
+  close: async () => {}
+}

@@ -95,6 +95,7 @@ export const Settings = Type.Object({
   login_notices: section('"a login was made in your name": an event for each login, by which a service of yours that knows its citizens\' addresses can write to them (docs/events.md)', {
     client_id: Type.Optional(text('that service: the event names the person by the `sub` that it knows; no events unless set'))
   }),
+  count_citizens: Type.Boolean({ description: 'how many citizens log in during a month is counted, by a pseudonym of that month (docs/metrics.md, docs/security.md); false: it is not', default: true }),
   session: section('single sign-on', {
     idle_seconds: seconds('end of a session that is not used', 1800, life.session),
     life_seconds: seconds('end of every session', 28800, life.session),

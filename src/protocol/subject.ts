@@ -33,3 +33,6 @@ export const clientMark = (secret: KeyObject, login: string, client_id: string) 
 
 /** What tells us, and only us, that a nonce is one of ours. */
 export const nonceMark = (secret: KeyObject, nonce: string) => keyed(secret, 'nonce', nonce).slice(0, 22)
+
+/** A person as he or she is counted in one month, by its salt: without that, two months cannot be compared. */
+export const citizenOfMonth = (secret: KeyObject, salt: string, person: string) => keyed(secret, 'citizen', salt, person)

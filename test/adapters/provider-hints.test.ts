@@ -2,6 +2,7 @@ import { createSecretKey, randomBytes } from 'node:crypto'
 import t from 'tap'
 import { keyringSealer } from '../../src/adapters/keyring-sealer.ts'
 import { providerHints } from '../../src/adapters/provider-hints.ts'
+import { loneNoticeboard } from '../../src/adapters/redis-noticeboard.ts'
 import type { Noticeboard, Sealer } from '../../src/ports.ts'
 import { life } from '../../src/records.ts'
 
@@ -22,15 +23,12 @@ function board () {
   const listeners: Array<{ from: string, listener: (message: string) => void }> = []
   const told: Array<{ to: string, message: string }> = []
   const noticeboard: Noticeboard = {
-    pin: async () => true,
-    read: async () => undefined,
-    tally: async () => 0,
+    ...loneNoticeboard,
     tell (to, message) {
       told.push({ to, message })
       for (const { from, listener } of listeners) if (from === to) listener(message)
     },
-    hear (from, listener) { listeners.push({ from, listener }) },
-    async close () {}
+    hear (from, listener) { listeners.push({ from, listener }) }
   }
   const sealer = sealerOf()
   const channel = () => listeners[0]!.from

@@ -4,6 +4,7 @@ import timers from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { keyringSealer } from '../../src/adapters/keyring-sealer.ts'
 import { providerKnowledge, type KnowledgeOptions } from '../../src/adapters/provider-knowledge.ts'
+import { loneNoticeboard } from '../../src/adapters/redis-noticeboard.ts'
 import type { Leg, Noticeboard, ProviderCall } from '../../src/ports.ts'
 import { OAuthError, type Failure } from '../../src/protocol/errors.ts'
 import { createForgedKey, signedBy, startForgingProvider } from '../support/forging-provider.ts'
@@ -59,7 +60,7 @@ function fakeProvider () {
 /** A noticeboard of one process, and what is pinned there. */
 function memoryBoard () {
   const pinned = new Map<string, { text: string, seconds: number }>()
-  const board: Noticeboard = { async pin (name, text, seconds) { pinned.set(name, { text, seconds }); return true }, read: async name => pinned.get(name)?.text, tally: async () => 0, tell () {}, hear () {}, async close () {} }
+  const board: Noticeboard = { ...loneNoticeboard, async pin (name, text, seconds) { pinned.set(name, { text, seconds }); return true }, read: async name => pinned.get(name)?.text }
   return { board, pinned }
 }
 

@@ -67,6 +67,10 @@ async function boardsTell (t: Test, address: RedisAddress) {
   const before = failures.length
   await until('what is counted is added up', 10_000, async () => (await one.tally('rate:x', 3, 60) ?? 0) < (await other.tally('rate:x', 1, 60) ?? 0))
   failures.splice(before)                                              // a count that came too late, over a new connection, was not refused
+  t.equal(await one.pinFirst('citizens:{x}:salt', 'a salt', 60), 'a salt')
+  t.equal(await other.pinFirst('citizens:{x}:salt', 'another', 60), 'a salt', 'the first stays')
+  t.equal(await one.addTo(new Map([['citizens:{x}', new Set(['a', 'b'])], ['citizens:{x}:idp:y', new Set(['a'])]]), 60), true)
+  t.same(await other.sizesOf(['citizens:{x}', 'citizens:{x}:idp:y', 'citizens:{x}:idp:z']), [2, 1, 0])
   await until('what is told is heard', 10_000, () => { one.tell('passerelle:provider-hints:x', 'a hint'); return heard.includes('a hint') })
   t.same(failures, [])
 }
@@ -89,12 +93,12 @@ t.test('with the rights that are written down and no more, over TLS both ways, a
 t.test('a command, a key or a channel beyond these rights is refused, and the log is told', { buffered: true }, async t => {
   const redis = await startRedis(t, { password: 'of the operator', acl: `${rights()}\n${rights('poor').replace('+getex', '')}` })
   const asked = async (...command: string[]) => String(await redis.command(0, 'ACL', 'DRYRUN', user, ...command))
-  const allowed = [['SET', 'code:{x}', 'v'], ['GET', 'knowledge:{x}'], ['GETEX', 'session:{x}'], ['HVALS', 'entered:{x}'], ['INCRBY', 'rate:x', '1'], ['EXPIRE', 'rate:x', '2', 'NX'], ['PUBLISH', 'passerelle:x', 'y'], ['CLUSTER', 'SLOTS'], ['INFO']]
+  const allowed = [['SET', 'code:{x}', 'v'], ['GET', 'knowledge:{x}'], ['GETEX', 'session:{x}'], ['HVALS', 'entered:{x}'], ['INCRBY', 'rate:x', '1'], ['PFADD', 'citizens:{x}', 'y'], ['EXPIRE', 'rate:x', '2', 'NX'], ['PUBLISH', 'passerelle:x', 'y'], ['CLUSTER', 'SLOTS'], ['INFO']]
   for (const command of allowed) t.equal(await asked(...command), 'OK', command.join(' '))
   const forbidden = [
     ['KEYS', '*'], ['SCAN', '0'], ['DEL', 'code:{x}'], ['UNLINK', 'code:{x}'], ['FLUSHALL'], ['CONFIG', 'GET', '*'], ['CONFIG', 'SET', 'maxmemory', '1'], ['EVAL', 'return 1', '0'], ['MONITOR'], ['ACL', 'LIST'],
     ['CLUSTER', 'RESET'], ['CLUSTER', 'FAILOVER'], ['CLIENT', 'LIST'], ['CLIENT', 'KILL', 'ID', '1'], ['DEBUG', 'SLEEP', '1'], ['SHUTDOWN'], ['RENAME', 'code:{x}', 'code:{y}'], ['DUMP', 'code:{x}'], ['REPLICAOF', 'NO', 'ONE'],
-    ['SET', 'other:{x}', 'v'], ['INCRBY', 'other', '1'], ['GET', 'other'], ['HVALS', 'x:entered:{x}'], ['PUBLISH', 'other', 'y'], ['SUBSCRIBE', 'other']
+    ['SET', 'other:{x}', 'v'], ['INCRBY', 'other', '1'], ['PFADD', 'other', 'y'], ['PFMERGE', 'citizens:{x}', 'citizens:{x}:y'], ['GET', 'other'], ['HVALS', 'x:entered:{x}'], ['PUBLISH', 'other', 'y'], ['SUBSCRIBE', 'other']
   ]
   for (const command of forbidden) t.not(await asked(...command), 'OK', command.join(' '))
 

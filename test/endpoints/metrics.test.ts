@@ -59,7 +59,7 @@ t.test('no metric says at once which service and which provider, nor has a label
 
 t.test('every metric of ours has help, a unit in its name where it has one, and a place in the documentation', async t => {
   const gateway = await testApp(t)
-  const { body } = await gateway.app.operations.inject('/metrics')
+  const body = `${(await gateway.app.operations.inject('/metrics')).body}\n${await gateway.app.productRegistry.metrics()}`
   const documented = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8')
   const all = [...body.matchAll(/^# TYPE (passerelle_\w+) (\w+)$/gm)].map(([, name, type]) => ({ name: name!, type: type! }))
   t.ok(all.length > 50)
@@ -119,4 +119,37 @@ t.test('calls of Redis are counted by whether somebody waits for them, with the 
   await redis.kill(0)
   t.equal((await gateway.userinfo(String((await redeemed).body['access_token']))).status, 503)
   t.ok(await calls('unavailable') > 0)
+})
+
+t.test('how many citizens there are every replica can tell for all, each citizen once; a number is told of names of the configuration only', async t => {
+  const redis = await startRedis(t)
+  const settings = { redis: { urls: redis.urls } }
+  const [one, other] = [await testApp(t, { settings, store: 'configured' }), await testApp(t, { settings, store: 'configured' })]
+  for (const gateway of [one, other, one]) await gateway.redeem(await gateway.browser().logIn('agency'))
+  await other.redeem(await other.browser().logIn('swift', { idp: 'post' }))
+  await one.app.close()
+  const figures = async () => (await other.app.operations.inject('/metrics/product')).body
+  t.match(await figures(), /^passerelle_citizens\{month="2027-01"\} 1$/m, 'a replica that ends has noted those it let in')
+  await other.app.close()
+  const third = await testApp(t, { settings, store: 'configured' })
+  const { statusCode, headers, body } = await third.app.operations.inject('/metrics/product')
+  t.match({ statusCode, headers }, { statusCode: 200, headers: { 'content-type': /^text\/plain; version=0\.0\.4/ } })
+  t.match(body, /^passerelle_citizens_by_provider\{month="2027-01",idp="taxes"\} 1$/m)
+  t.match(body, /^passerelle_citizens_by_client\{month="2027-01",client_id="agency"\} 1$/m)
+  t.match(body, /^passerelle_citizens_by_level\{month="2027-01",acr="eidas1"\} \d$/m)
+  t.same([...body.matchAll(/^passerelle\w+\{.*\} 0$/gm)], [], 'of what nobody used nothing is said')
+  t.equal((await third.app.inject('/metrics/product')).statusCode, 404, 'not on the public port')
+  await redis.kill(0)
+  t.match(await third.app.operations.inject('/metrics/product'), { statusCode: 503, body: /does not answer/ })
+  t.equal((await (await testApp(t)).app.operations.inject('/metrics/product')).statusCode, 503, 'nor is anything told where there is no Redis')
+})
+
+t.test('where citizens are not to be counted, nothing of them is kept', async t => {
+  const redis = await startRedis(t)
+  const gateway = await testApp(t, { settings: { redis: { urls: redis.urls }, count_citizens: false }, store: 'configured' })
+  await gateway.redeem(await gateway.browser().logIn('agency'))
+  await gateway.app.close()
+  const names = (await redis.allValues()).map(({ key }) => key)
+  t.ok(names.some(name => name.startsWith('used:')))
+  t.same(names.filter(name => name.startsWith('citizens')), [])
 })
