@@ -104,7 +104,7 @@ export default fp(async app => {
     } else if (identification.sid === undefined) this.forgetSession()
     this.request.hasCode = true
     const { idp, acr, person } = identification
-    this.request.event('returned', { idp, acr: grant.acr })
+    this.request.event('returned', { idp, acr: grant.acr, degraded: isSealedHandle(code) ? true : undefined })
     const notified = app.client(app.configuration.settings.login_notices.client_id)
     if (notified !== undefined) this.request.event('login_notice', { idp, acr, sub: pairwiseSubject(secret, person, notified.sector) })
     return this.endLogin(login).returnTo(login.request, { code })
