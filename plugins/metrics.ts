@@ -9,9 +9,8 @@ import { period, type Scheduled } from '../src/adapters/key-schedule.ts'
 import { ranks, type Rank } from '../src/adapters/load-gauge.ts'
 import { slowMs } from '../src/adapters/one-deadline.ts'
 import type { SpansWatch } from '../src/adapters/traces.ts'
-import { endOfCertificates } from '../src/config/certificate.ts'
+import { certificateEnds, secretEnds } from '../src/config/ends.ts'
 import { breakerStates, legs, type BreakerState, type ProviderWatch, type StoreWatch } from '../src/ports.ts'
-import { instantIn } from '../src/protocol/clock.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
 import { outcomes, steps, type EventName } from '../src/protocol/events.ts'
 import { reloads, type Reload } from './configuration.ts'
@@ -181,26 +180,14 @@ export default fp(async app => {
   })
   gaugeOf('passerelle_certificate_until_seconds', 'How long until a certificate of ours, or an authority that we trust alone, is over: of our own port, or for an identity provider; of a chain the first that is', ['of', 'idp'], function () {
     this.reset()
-    for (const { of, idp, pem } of certificates()) this.set({ of, idp }, endOfCertificates(pem) - app.now())
+    for (const { of, id: idp, at } of certificateEnds(app.configuration)) this.set({ of, idp }, at - app.now())
   })
   gaugeOf('passerelle_secret_until_seconds', 'How long until a secret is to be replaced, by the `expires` of its registration: ours at an identity provider, and of all services the first that is', ['of', 'idp'], function () {
     this.reset()
-    const { clients, identityProviders } = app.configuration
-    for (const { id: idp, client_secret } of identityProviders.values()) if (client_secret?.expires !== undefined) this.set({ of: 'provider', idp }, instantIn(client_secret.expires) - app.now())
-    // a service that has another that lasts has done its part
-    const ends = [...clients.values()].map(({ client_secrets }) => Math.max(...client_secrets.map(({ expires }) => expires === undefined ? Infinity : instantIn(expires)))).filter(end => Number.isFinite(end))
-    if (ends.length > 0) this.set({ of: 'client', idp: '' }, Math.min(...ends) - app.now())
+    const { provider = [], client = [] } = Object.groupBy(secretEnds(app.configuration), ({ of }) => of)
+    for (const { of, id: idp, at } of provider) this.set({ of, idp }, at - app.now())
+    if (client.length > 0) this.set({ of: 'client', idp: '' }, Math.min(...client.map(({ at }) => at)) - app.now())
   })
-  function certificates () {
-    const { tls, identityProviders } = app.configuration
-    return [
-      ...(tls === undefined ? [] : [{ of: 'listen', idp: '', pem: tls.cert }]),
-      ...[...identityProviders.values()].flatMap(({ id: idp, certificate, certificateAuthority }) => [
-        ...(certificate === undefined ? [] : [{ of: 'provider', idp, pem: certificate.cert }]),
-        ...(certificateAuthority === undefined ? [] : [{ of: 'provider_authority', idp, pem: certificateAuthority }])
-      ])
-    ]
-  }
   function keyKinds () {
     const { signing, sealing, decryption } = app.configuration.keys
     const byAlg = (kind: keyof typeof period, keys: ReadonlyArray<Scheduled & { alg: string }>) => [...Map.groupBy(keys, ({ alg }) => alg)].map(([alg, same]) => ({ kind, alg, keys: same as Scheduled[] }))

@@ -19,6 +19,7 @@ import clients from '../plugins/clients.ts'
 import configurationInForce from '../plugins/configuration.ts'
 import connections from '../plugins/connections.ts'
 import cors from '../plugins/cors.ts'
+import ends from '../plugins/ends.ts'
 import errors from '../plugins/errors.ts'
 import events from '../plugins/events.ts'
 import health from '../plugins/health.ts'
@@ -101,6 +102,7 @@ export async function buildApp (configuration: Configuration, ports: Ports = {})
   app.decorate('now', ports.now ?? (() => Math.floor(Date.now() / 1000)))
 
   await app.register(configurationInForce, { configuration })
+  await app.register(ends)
   await app.register(metrics)
   await app.register(traces, ports)
   await app.register(health)

@@ -95,6 +95,12 @@ t.test('keys tell how long they are still to be used, and certificates and secre
   t.match(body, /^passerelle_key_until_seconds\{kind="signing",alg="ES256"\} 2505600$/m)
   t.match(body, /^passerelle_secret_until_seconds\{of="client",idp=""\} 864000$/m)
   t.match(body, /^passerelle_certificate_until_seconds\{of="listen",idp=""\} -?\d+$/m)
+  await gateway.app.ready()
+  const told = () => gateway.log.map(line => JSON.parse(line) as Record<string, unknown>).filter(({ at }) => at !== undefined)
+  t.match(told().find(({ of }) => of === 'client'), { level: 40, client_id: 'agency', at: /^2027-01-25T/, msg: 'a secret is to be replaced' }, 'the log says whose')
+  const before = told().length
+  gateway.reconfigure({ clients: { agency: { client_secrets: [{ file: 'secrets/agency', expires: '2028-01-01T00:00:00Z' }] } } })
+  t.equal(told().slice(before).some(({ of }) => of === 'client'), false, 'and is silent where it was replaced')
 })
 
 t.test('calls of Redis are counted by whether somebody waits for them, with the time that an outage cost those who had their answer all the same', async t => {
