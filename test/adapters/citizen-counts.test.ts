@@ -96,6 +96,17 @@ t.test('while Redis is away logins wait to be counted, as many as we let, and ar
   t.equal(counting.state.lost, 3, 'there is room again')
 })
 
+t.test('what Redis refused is noted the next time', async t => {
+  const redis = await startRedis(t)
+  const counting = await replica(t, redis, { salt })
+  await redis.command(0, 'SET', 'citizens:{2026-11}', 'no set')
+  counting.add(login(1))
+  await counting.flush()
+  await redis.command(0, 'DEL', 'citizens:{2026-11}')
+  await counting.flush()
+  t.equal(await counting.size(), 1)
+})
+
 t.test('a salt that Redis lost is set again by who knows it, so that nobody is counted anew', async t => {
   const redis = await startRedis(t)
   const counting = await replica(t, redis)
