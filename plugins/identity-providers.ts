@@ -11,6 +11,7 @@ import { measuredCalls, providerCalls, retriedOnce } from '../src/adapters/provi
 import { providerHints } from '../src/adapters/provider-hints.ts'
 import { timeBudget } from '../src/adapters/time-budget.ts'
 import type { Client, IdentityProvider as Registration } from '../src/config/load.ts'
+import { isMaintained } from '../src/config/maintenance.ts'
 import type { IdentityProvider, Noticeboard, ProviderWatch, Question } from '../src/ports.ts'
 import { upstreamAcr } from '../src/protocol/acr.ts'
 import type { AuthorizationRequest } from '../src/protocol/authorization-request.ts'
@@ -125,11 +126,6 @@ export default fp<IdentityProvidersOptions>(async (app, { identityProviders, loo
   app.decorate('identityProvider', idp => found(providers, idp))
   app.decorate('providerRegistration', idp => found(registrations(), idp))
 
-  function inMaintenance ({ state, maintenance: { from, until } = {} }: Registration) {
-    const begun = state === 'maintenance' || (from === undefined ? until !== undefined : Date.parse(from) / 1000 <= app.now())
-    return begun && (until === undefined || Date.parse(until) / 1000 > app.now())
-  }
-
   app.decorate('obstacleTo', (idp, client, { acr, prompt = [], max_age }) => {
     const registration = registrations().get(idp)
     if (registration === undefined || registration.state === 'disabled') return 'provider_unknown'
@@ -139,7 +135,7 @@ export default fp<IdentityProvidersOptions>(async (app, { identityProviders, loo
     if (upstreamAcr(app.configuration.levels.levels, acr, registration.acr_values) === undefined) return 'acr_too_low'
     const freshWanted = prompt.includes('login') || max_age !== undefined
     if (freshWanted && !registration.reports_auth_time && !registration.always_authenticates) return 'fresh_login_unprovable'
-    if (inMaintenance(registration)) return 'provider_maintenance'
+    if (isMaintained(registration, app.now())) return 'provider_maintenance'
     return found(providers, idp).standing() === 'down' ? 'provider_unavailable' : undefined
   })
 

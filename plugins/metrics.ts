@@ -10,6 +10,7 @@ import { ranks, type Rank } from '../src/adapters/load-gauge.ts'
 import { slowMs } from '../src/adapters/one-deadline.ts'
 import type { SpansWatch } from '../src/adapters/traces.ts'
 import { certificateEnds, secretEnds } from '../src/config/ends.ts'
+import { isMaintained } from '../src/config/maintenance.ts'
 import { breakerStates, legs, type BreakerState, type ProviderWatch, type StoreWatch } from '../src/ports.ts'
 import { failures, responsibilityFor, type Failure } from '../src/protocol/errors.ts'
 import { outcomes, steps, type EventName } from '../src/protocol/events.ts'
@@ -255,6 +256,10 @@ export default fp(async app => {
       jwks: gaugeOf('passerelle_provider_jwks_age_seconds', 'Age of the keys of an identity provider', ['idp'], () => tellAges('jwks'))
     },
     skew: gaugeOf('passerelle_provider_clock_skew_seconds', 'The clock of an identity provider against ours, by the last token it made; positive when it is ahead', ['idp']),
+    maintained: gaugeOf('passerelle_provider_maintenance', '1 while citizens are told that an identity provider is under maintenance, else 0', ['idp'], function () {
+      this.reset()
+      for (const [idp, registration] of app.configuration.identityProviders) this.set({ idp }, isMaintained(registration, app.now()) ? 1 : 0)
+    }),
     hints: counterOf('passerelle_provider_hints_total', 'Hints that an identity provider is down, given to other replicas, taken from them, or ignored since one replica gives too many', ['idp', 'way'])
   }
   const renewedAt = { metadata: new Map<string, number>(), jwks: new Map<string, number>() }

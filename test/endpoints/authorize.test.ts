@@ -197,7 +197,10 @@ t.test('maintenance begins and ends by its dates', async t => {
   const gateway = await testApp(t, { identityProviders: { post: { maintenance: { from: date(60), until: date(120) } }, works: { maintenance: { until: date(60) } } } })
   const clickable = async () => {
     const { page } = await gateway.browser().start('agency')
-    return ['post', 'works'].filter(idp => page.link(`idp-${idp}`) !== undefined)
+    const open = ['post', 'works'].filter(idp => page.link(`idp-${idp}`) !== undefined)
+    const figures = await Promise.all(['post', 'works'].map(idp => gateway.metric('passerelle_provider_maintenance', { idp })))
+    t.strictSame(figures, ['post', 'works'].map(idp => open.includes(idp) ? 0 : 1), 'and the metric knows')
+    return open
   }
   t.strictSame(await clickable(), ['post'], 'before')
   gateway.wait(59)
