@@ -15,6 +15,8 @@ export interface LogPipe extends DestinationStream {
 const goneForGood = new Set(['EPIPE', 'ECONNRESET'])
 /** Milliseconds until it is tried again where nobody reads, or the disk is full: twice as long each time. */
 const againMs = { first: 2, most: 100 }
+/** Lines are gathered for so long while others have just been written: a write of its own for each costs more than the line. */
+const gatherMs = 5
 
 /**
  * Writes lines to a file descriptor behind the requests' backs. Whatever becomes of them keeps no citizen: what nobody takes is held up to so many bytes, and what is more is
@@ -46,7 +48,9 @@ export function logPipe (fd: number, { mostBytes = 8 * 1024 * 1024 } = {}): LogP
       rest = rest.subarray(bytes)
       held -= bytes
       againInMs = againMs.first
-      return next()
+      if (rest.length > 0) next()
+      else setTimeout(next, gatherMs)
+      return
     }
     if (!goneForGood.has(error.code ?? '')) {
       setTimeout(next, againInMs).unref()
@@ -74,7 +78,7 @@ export function logPipe (fd: number, { mostBytes = 8 * 1024 * 1024 } = {}): LogP
     },
     async flush (patienceMs) {
       const end = performance.now() + patienceMs
-      while (rest.length > 0 && performance.now() < end) await pause(5)
+      while (rest.length + lines.length > 0 && performance.now() < end) await pause(5)
       return linesHeld()
     }
   }
