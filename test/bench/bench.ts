@@ -9,23 +9,25 @@ import { startCluster } from '../support/redis.ts'
 import { createBrowser, logIn } from '../world/browser.ts'
 import { startWorld } from '../world/world.ts'
 import { chainCost } from './chain.ts'
+import { startProfile } from './observation.ts'
 import { scrapeCost } from './scrape.ts'
 import { freePort } from '../world/free-port.ts'
 
 // npm run bench: what one whole login costs the gateway, which runs in a process of its own; the world and the browsers are in this one and are not counted.
 
 const { values: { logins = '300', at = '16', log = 'off' } } = parseArgs({ options: { logins: { type: 'string' }, at: { type: 'string' }, log: { type: 'string' } } })
+const newline = 10
 const server = fileURLToPath(new URL('../../src/server.ts', import.meta.url))
 const endings: Array<() => unknown> = []
 
 try {
-  const report = { memory: await measure('embedded store', undefined), cluster: await measure('Redis Cluster of three', await startCluster({ teardown: ending => endings.push(ending) }, { primaries: 3 })), guards: await chainCost(), scrape: await scrapeCost() }
+  const report = { memory: await measure('embedded store', undefined), cluster: await measure('Redis Cluster of three', await startCluster({ teardown: ending => endings.push(ending) }, { primaries: 3 })), observation: await measure('embedded store, profiled', undefined, { profiled: true }), guards: await chainCost(), scrape: await scrapeCost() }
   console.log(JSON.stringify({ node: process.version, logins: Number(logins), at: Number(at), ...report }, null, 2))
 } finally {
   for (const end of endings.reverse()) await end()
 }
 
-async function measure (name: string, cluster: { urls: string[], commandCount (): Promise<number> } | undefined) {
+async function measure (name: string, cluster: { urls: string[], commandCount (): Promise<number> } | undefined, { profiled = false } = {}) {
   const [port, operationsPort] = [await freePort(), await freePort()]
   const issuer = `http://passerelle.localhost:${port}`
   const world = await startWorld({ issuer })
@@ -34,8 +36,15 @@ async function measure (name: string, cluster: { urls: string[], commandCount ()
   makeNextKeys(join(directory, 'keys'))
 
   const started = performance.now()
-  const gateway = spawn(process.execPath, [server], {
-    env: { ...process.env, PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: cluster?.urls.join(' ') ?? '' }, stdio: ['ignore', log === 'on' ? 'inherit' : 'ignore', 'inherit']
+  const inspectorPort = await freePort()
+  const gateway = spawn(process.execPath, [...(profiled ? [`--inspect=127.0.0.1:${inspectorPort}`] : []), server], {
+    env: { ...process.env, PASSERELLE_CONFIG: directory, PASSERELLE_REDIS: cluster?.urls.join(' ') ?? '' }, stdio: ['ignore', 'pipe', profiled ? 'ignore' : 'inherit']
+  })
+  const written = { lines: 0, bytes: 0 }
+  gateway.stdout!.on('data', (chunk: Buffer) => {
+    if (log === 'on') process.stdout.write(chunk)
+    written.bytes += chunk.length
+    for (const byte of chunk) if (byte === newline) written.lines++
   })
   try {
     while (!await fetch(`http://127.0.0.1:${operationsPort}/readyz`).then(({ ok }) => ok, () => false)) await new Promise(resolve => setTimeout(resolve, 10))
@@ -46,14 +55,21 @@ async function measure (name: string, cluster: { urls: string[], commandCount ()
 
     await many(world, Number(at) * 4)                                  // warm: what is compiled late is not what a login costs
     const [before, commandsBefore] = [await figures(operationsPort), await cluster?.commandCount()]
+    const profile = profiled ? await startProfile(inspectorPort) : undefined
+    Object.assign(written, { lines: 0, bytes: 0 })
     const begun = performance.now()
     await many(world, Number(logins))
     const wallMs = performance.now() - begun
+    const shares = await profile?.stop()
     const [after, commandsAfter] = [await figures(operationsPort), await cluster?.commandCount()]
+    const perLogin = (sum: number) => round(sum / Number(logins))
     return {
       name,
-      cpuMsPerLogin: round((after.cpuSeconds - before.cpuSeconds) * 1000 / Number(logins)),
-      ...(cluster === undefined ? {} : { redisCommandsPerLogin: round((commandsAfter! - commandsBefore!) / Number(logins)) }),
+      cpuMsPerLogin: perLogin((after.cpuSeconds - before.cpuSeconds) * 1000),
+      ...(shares === undefined ? {} : { percentOfBusyTime: { metrics: round(shares.metrics * 100), log: round(shares.log * 100) } }),
+      logLinesPerLogin: perLogin(written.lines),
+      logBytesPerLogin: perLogin(written.bytes),
+      ...(cluster === undefined ? {} : { redisCommandsPerLogin: perLogin(commandsAfter! - commandsBefore!) }),
       residentMbAtRest: round(restMb),
       residentMbAfter: round(after.residentMb),
       msFromStartToReady: round(readyMs),
