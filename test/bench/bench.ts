@@ -66,7 +66,7 @@ async function measure (name: string, cluster: { urls: string[], commandCount ()
     return {
       name,
       cpuMsPerLogin: perLogin((after.cpuSeconds - before.cpuSeconds) * 1000),
-      ...(shares === undefined ? {} : { percentOfBusyTime: { metrics: round(shares.metrics * 100), log: round(shares.log * 100) } }),
+      ...(shares === undefined ? {} : { percentOfBusyTime: Object.fromEntries(Object.entries(shares).map(([what, share]) => [what, round(share * 100)])) }),
       logLinesPerLogin: perLogin(written.lines),
       logBytesPerLogin: perLogin(written.bytes),
       ...(cluster === undefined ? {} : { redisCommandsPerLogin: perLogin(commandsAfter! - commandsBefore!) }),

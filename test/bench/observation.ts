@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 
-// What it costs to be observed: which share of a gateway's CPU goes into metrics and which into the log, by V8's profiler. A share of one run holds on a busy machine, where the difference
+// What it costs to be observed: which share of a gateway's CPU goes into metrics, the log and traces (where the environment switches them on), by V8's profiler. A share of one run holds on a busy machine, where the difference
 // between two runs does not.
 
 interface Frame { id: number, callFrame: { functionName: string, url: string }, children?: number[] }
@@ -9,6 +9,7 @@ interface Profile { nodes: Frame[], samples: number[] }
 /** Whose work a piece of code is. The innermost file counts: hooks of ours call the rest of the request. */
 const whose = [
   ['metrics', /node_modules\/prom-client\/|plugins\/metrics\.ts|adapters\/(measured|watched-call)\.ts/],
+  ['traces', /node_modules\/(@opentelemetry|@fastify\/otel)\/|adapters\/traces\.ts|plugins\/traces\.ts/],
   ['log', /node_modules\/(pino|pino-std-serializers|sonic-boom|quick-format-unescaped|safe-stable-stringify|@pinojs)\/|adapters\/log-pipe\.ts|src\/log\.ts|plugins\/events\.ts|protocol\/events\.ts/]
 ] as const
 const intervalUs = 200
@@ -51,11 +52,11 @@ function sharesOf ({ nodes, samples }: Profile) {
     if (url === '' || url.startsWith('node:')) return parents.has(id) ? ownerOf(parents.get(id)!) : 'rest'
     return whose.find(([, files]) => files.test(url))?.[0] ?? 'rest'
   }
-  const counts = { metrics: 0, log: 0, rest: 0, nobody: 0 } as Record<string, number>
+  const counts = { metrics: 0, log: 0, traces: 0, rest: 0, nobody: 0 } as Record<string, number>
   for (const id of samples) {
     if (!owners.has(id)) owners.set(id, ownerOf(id))
     counts[owners.get(id)!]!++
   }
   const busy = samples.length - counts['nobody']!
-  return { metrics: counts['metrics']! / busy, log: counts['log']! / busy }
+  return Object.fromEntries(whose.map(([owner]) => [owner, counts[owner]! / busy]))
 }
