@@ -1,5 +1,5 @@
 import { FastifyOtelInstrumentation } from '@fastify/otel'
-import { context, isSpanContextValid, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags, type Attributes, type Context, type Span } from '@opentelemetry/api'
+import { context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags, type Attributes, type Context, type Span, type SpanContext } from '@opentelemetry/api'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
 import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources'
 import { BatchSpanProcessor, NodeTracerProvider, type ReadableSpan, type SpanExporter, type SpanProcessor } from '@opentelemetry/sdk-trace-node'
@@ -72,10 +72,9 @@ export function startTraces ({ site, replica }: TracesOptions): Traces {
     },
     tell (request, { login, client_id, idp, failure }) {
       const { span } = spanOf(request)
-      if (span?.isRecording() !== true) return
       const { url: route = 'none' } = request.routeOptions
-      span.updateName(`${request.method} ${route}`)
-      span.setAttributes(present({ 'http.route': route, 'passerelle.login': login, 'passerelle.client_id': client_id, 'passerelle.idp': idp, 'passerelle.failure': failure }))
+      span?.updateName(`${request.method} ${route}`)
+      span?.setAttributes({ 'http.route': route, 'passerelle.login': login, 'passerelle.client_id': client_id, 'passerelle.idp': idp, 'passerelle.failure': failure })
     },
     store: (watch, site) => ({
       called (kind, outcome, seconds) {
@@ -119,12 +118,10 @@ const isUnderWay = () => trace.getActiveSpan()?.isRecording() === true
 
 const spanOf = (request: FastifyRequest) => (request as unknown as { opentelemetry (): { span: Span | null, context: Context | null } }).opentelemetry()
 
-const present = (attributes: Record<string, string | undefined>) => Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined)) as Attributes
-
 function contextOf (traceparent = '') {
   const [, traceId = '', spanId = '', flags = ''] = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/.exec(traceparent) ?? []
-  const parent = { traceId, spanId, traceFlags: parseInt(flags, 16) & TraceFlags.SAMPLED, isRemote: true }
-  return isSpanContextValid(parent) ? trace.setSpanContext(ROOT_CONTEXT, parent) : ROOT_CONTEXT
+  // one that is none, or all zeros, begins a trace of its own
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags: parseInt(flags, 16) & TraceFlags.SAMPLED, isRemote: true })
 }
 
 function traceparentOf (span: Span) {
@@ -151,7 +148,6 @@ function onlyWhatIsTold (processor: SpanProcessor, tell: SpansWatch): SpanProces
   return {
     onStart (span, parent) { processor.onStart(span, parent) },
     onEnd (span) {
-      if (span.kind === SpanKind.INTERNAL) return
       tell('ended', 1)
       processor.onEnd(cutDown(span))
     },
@@ -164,8 +160,7 @@ function cutDown (span: ReadableSpan): ReadableSpan {
   const { name, kind, parentSpanContext: parent, startTime, endTime, duration, resource, instrumentationScope } = span
   const own = bare(span.spanContext())
   const attributes = Object.fromEntries(told.filter(name => span.attributes[name] !== undefined).map(name => [name, span.attributes[name]])) as Attributes
-  const isRequest = kind === SpanKind.SERVER
-  const hasFailed = isRequest ? Number(attributes['http.response.status_code']) >= 500 : span.status.code === SpanStatusCode.ERROR
+  const hasFailed = kind === SpanKind.SERVER ? Number(attributes['http.response.status_code']) >= 500 : span.status.code === SpanStatusCode.ERROR
   return {
     name,
     kind,
@@ -188,5 +183,4 @@ function cutDown (span: ReadableSpan): ReadableSpan {
 }
 
 /** Ids without what others wrote beside them. */
-const bare = ({ traceId, spanId, traceFlags, isRemote }: { traceId: string, spanId: string, traceFlags: number, isRemote?: boolean | undefined }) =>
-  ({ traceId, spanId, traceFlags, ...(isRemote === undefined ? {} : { isRemote }) })
+const bare = ({ traceId, spanId, traceFlags, isRemote = false }: SpanContext) => ({ traceId, spanId, traceFlags, isRemote })

@@ -83,7 +83,8 @@ const labelsOf: Record<string, string[]> = {
   metadata_age_seconds: [],
   jwks_age_seconds: [],
   clock_skew_seconds: [],
-  hints_total: ['way']
+  hints_total: ['way'],
+  maintenance: []
 }
 const names = Object.keys(labelsOf).map(name => `passerelle_provider_${name}`)
 
