@@ -99,6 +99,7 @@ t.test('a request that fails leaves one event: the step that did not happen, on 
     await fail()
     const left = failureIn(gateway, before)
     t.match(left, event, what)
+    t.equal(Object.hasOwn(Object(left), 'security'), Object.hasOwn(event, 'security'), `${what}: whether it is for those who watch security`)
     t.ok(isValid(left), `${what}: ${JSON.stringify(isValid.errors)}`)
   }
 })

@@ -65,6 +65,13 @@ t.test('a reader that is slow loses nothing', async t => {
   t.equal(lost(), 0)
 })
 
+t.test('a process that has nothing else to do ends, its last line written', t => {
+  const program = `import { logPipe } from '${new URL('../../src/adapters/log-pipe.ts', import.meta.url)}'; const log = logPipe(1); log.write('first\\n'); setTimeout(() => log.write('last\\n'), 1)`
+  const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], { encoding: 'utf8', timeout: 20_000 })
+  t.match({ status, stdout }, { status: 0, stdout: 'first\nlast\n' })
+  t.end()
+})
+
 t.test('where the reader has gone, every line is counted: those that were held and those that come', async t => {
   const { writer, read, stopReading } = pipe(t)
   const log = logPipe(writer)
