@@ -65,16 +65,12 @@ export function startTraces ({ site, replica }: TracesOptions): Traces {
   return {
     plugin: instrumentation.plugin() as unknown as FastifyPluginCallback,
     begin (traceparent, work) { context.with(contextOf(traceparent), work) },
-    goOn (request, work) {
-      const { context: own } = spanOf(request)
-      if (own === null) work()
-      else context.with(own, work)
-    },
+    goOn (request, work) { context.with(spanOf(request).context, work) },
     tell (request, { login, client_id, idp, failure }) {
       const { span } = spanOf(request)
       const { url: route = 'none' } = request.routeOptions
-      span?.updateName(`${request.method} ${route}`)
-      span?.setAttributes({ 'http.route': route, 'passerelle.login': login, 'passerelle.client_id': client_id, 'passerelle.idp': idp, 'passerelle.failure': failure })
+      span.updateName(`${request.method} ${route}`)
+      span.setAttributes({ 'http.route': route, 'passerelle.login': login, 'passerelle.client_id': client_id, 'passerelle.idp': idp, 'passerelle.failure': failure })
     },
     store: (watch, site) => ({
       called (kind, outcome, seconds) {
@@ -116,7 +112,7 @@ export function startTraces ({ site, replica }: TracesOptions): Traces {
 /** Whether this is done for a request that is traced and has not been answered: what runs for longer, or by itself, is of no request. */
 const isUnderWay = () => trace.getActiveSpan()?.isRecording() === true
 
-const spanOf = (request: FastifyRequest) => (request as unknown as { opentelemetry (): { span: Span | null, context: Context | null } }).opentelemetry()
+const spanOf = (request: FastifyRequest) => (request as unknown as { opentelemetry (): { span: Span, context: Context } }).opentelemetry()
 
 function contextOf (traceparent = '') {
   const [, traceId = '', spanId = '', flags = ''] = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/.exec(traceparent) ?? []
