@@ -1,60 +1,20 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { parse, stringify } from 'yaml'
 import { loadConfiguration } from '../src/config/load.ts'
 import { makeNextKeys } from '../src/keys.ts'
 import { ensurePackages } from './packages.ts'
-import { startGateway, temporaryDirectory } from './support/gateway.ts'
+import { startGateway } from './support/gateway.ts'
+import { rules, startPrometheus } from './support/prometheus.ts'
 import { startRedis, until } from './support/redis.ts'
 import { createBrowser, logIn } from './world/browser.ts'
-import { freePort } from './world/free-port.ts'
 import type { World } from './world/world.ts'
 
 // A real Prometheus with the very rules that we ship scrapes a gateway that serves, under load and through a fault.
 
 ensurePackages()
 t.setTimeout(120_000)
-
-interface Rules { groups: Array<{ interval?: string, rules: Array<{ record?: string, alert?: string, expr: string }> }> }
-const rulesIn = (name: string): Rules => parse(readFileSync(new URL(`../grafana/rules/${name}.yaml`, import.meta.url), 'utf8'))
-const [recording, alerts] = [rulesIn('recording'), rulesIn('alerts')]
-const rules = [recording, alerts].flatMap(({ groups }) => groups.flatMap(({ rules }) => rules))
-
-/** Prometheus, which looks each second, and what it answers. */
-async function startPrometheus (t: Test, target: string) {
-  const directory = temporaryDirectory(t)
-  const often = ({ groups }: Rules) => stringify({ groups: groups.map(group => ({ ...group, interval: '1s' })) })
-  writeFileSync(join(directory, 'recording.yaml'), often(recording))
-  writeFileSync(join(directory, 'alerts.yaml'), often(alerts))
-  writeFileSync(join(directory, 'prometheus.yml'), stringify({
-    global: { scrape_interval: '1s', evaluation_interval: '1s' },
-    rule_files: ['recording.yaml', 'alerts.yaml'],
-    scrape_configs: [{ job_name: 'passerelle', static_configs: [{ targets: [target], labels: { site: 'a' } }] }]
-  }))
-  mkdirSync(join(directory, 'data'))
-  const port = await freePort()
-  const child = spawn('prometheus', [`--config.file=${join(directory, 'prometheus.yml')}`, `--storage.tsdb.path=${join(directory, 'data')}`, `--web.listen-address=127.0.0.1:${port}`, '--log.level=error'], { stdio: 'ignore' })
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    await once(child, 'exit')
-  })
-  const ask = async (path: string, parameters: Record<string, string> = {}) => (await fetch(`http://127.0.0.1:${port}/api/v1/${path}?${new URLSearchParams(parameters)}`)).json() as Promise<{ status: string, data: { result: unknown[], activeTargets?: Array<{ health: string, lastError: string }>, groups?: Array<{ rules: Array<{ name: string, health: string, lastError?: string }> }> } }>
-  await until('Prometheus answers', 20_000, async () => fetch(`http://127.0.0.1:${port}/-/ready`).then(({ ok }) => ok, () => false))
-  return {
-    ask,
-    /** how many series an expression gives now */
-    async series (query: string) {
-      const { status, data } = await ask('query', { query })
-      if (status !== 'success') throw new Error(`not understood: ${query}`)
-      return data.result.length
-    }
-  }
-}
 
 /** What an expression looks at: names with their labels. */
 const selectorsIn = (expr: string) => [...expr.matchAll(/\bpasserelle[_:][\w:]+(\{[^}]*\})?/g)].map(([selector]) => selector)
@@ -80,7 +40,7 @@ t.test('every rule gives what it should, of a gateway that serves, under load an
   const redis = await startRedis(t)
   const { world, app, directory } = await startGateway(t, { overrides: { settings: { redis: { urls: redis.urls, node_timeout_ms: 500 } } } })
   const { port } = app.operations.server.address() as AddressInfo
-  const prometheus = await startPrometheus(t, `127.0.0.1:${port}`)
+  const prometheus = await startPrometheus(t, [{ name: 'passerelle', targets: [`127.0.0.1:${port}`], labels: { site: 'a' } }])
 
   makeNextKeys(join(directory, 'keys'))                                 // the next ones wait, as they should
   t.equal(app.reconfigure(loadConfiguration(directory)), 'taken')
