@@ -35,7 +35,7 @@ export const product = dashboard({
       }),
       stat({
         title: 'How many logins in the last 24 hours?',
-        description: 'Logins that ended with tokens, the probe\'s included.',
+        description: 'Logins that ended with tokens, the probe\'s included. Compare it with the same day of the week before, by the time range above.',
         unit: 'short',
         decimals: 1,
         width: 4,
