@@ -10,3 +10,6 @@ export const scoped = (expr: string) => expr.replace(selector, (whole, quoted: s
   const scope = ['environment=~"$environment"', ...name.includes(':') ? [] : ['site=~"$site"'], ...name.startsWith('passerelle') ? [] : ['job="passerelle"']]
   return `${name}{${[...scope, ...matchers === '' ? [] : [matchers]].join(', ')}}`
 })
+
+/** What a counter grew by that begins with the first of its kind: where it was not there before, all that it counts is new. */
+export const grown = (selector: string, window: string) => `((increase(${selector}[${window}]) and ${selector} offset ${window}) or (${selector} unless ${selector} offset ${window}))`

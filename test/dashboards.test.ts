@@ -1,6 +1,4 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
-import { createServer } from 'node:http'
-import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -16,12 +14,12 @@ import { ranks } from '../src/adapters/load-gauge.ts'
 import { loadConfiguration } from '../src/config/load.ts'
 import { makeNextKeys } from '../src/keys.ts'
 import { breakerStates, legs } from '../src/ports.ts'
-import { writeMetrics } from '../src/probe/report.ts'
 import { failures } from '../src/protocol/errors.ts'
 import { outcomes, steps } from '../src/protocol/events.ts'
 import { ensurePackages } from './packages.ts'
 import { annotationsOf, defaultsOf, everyPanel, everyQuery, filled, mappingsOf, ofCitizens, panelsOf, queriesOf } from './support/dashboards.ts'
-import { startGateway, temporaryDirectory } from './support/gateway.ts'
+import { startGateway } from './support/gateway.ts'
+import { startOthers } from './support/probe-and-citizens.ts'
 import { recorded, startPrometheus } from './support/prometheus.ts'
 import { startRedis, until } from './support/redis.ts'
 import { testApp } from './support/test-app.ts'
@@ -249,20 +247,6 @@ const elsewhere: Array<[where: RegExp, why: string]> = [
   [/^keys: When is the first certificate over|^keys: Which certificates and secrets are over, and when\? \(A\)/, 'plain http here: there is no certificate'],
   [/^support: Which provider sends what looks forged/, 'no provider forges anything here']
 ]
-
-/** What the probe writes and what `GET /metrics/product` will, as they would be scraped of another port. */
-async function startOthers (t: Test) {
-  const file = join(temporaryDirectory(t), 'probe.prom')
-  const month = new Date().toISOString().slice(0, 7)
-  const citizens = Object.entries(ofCitizens).map(([name, labels]) => `${name}{${labels.map(label => `${label}="${label === 'month' ? month : 'one'}"`).join()}} 7\n`).join('')
-  const server = createServer(async (request, response) => {
-    await writeMetrics(file, { trouble: null, steps: [{ step: 'discovery', milliseconds: 12 }, { step: 'token', milliseconds: 34 }], milliseconds: 46 })
-    response.end(readFileSync(file, 'utf8') + citizens)
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => { server.closeAllConnections(); server.close() })
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`
-}
 
 t.test('every expression gives something, of a gateway that serves under load and went through faults, as a real Prometheus sees it', { timeout: 120_000 }, async t => {
   ensurePackages()

@@ -111,7 +111,7 @@ export const logins = dashboard({
         title: 'Where on their way do citizens get lost?',
         description: 'Steps that were done in the time shown. Each bar is a little shorter than the one above it, but: who has a session needs no provider, some services ask for no agreement, and a page that is read again counts again. A bar much shorter than usual says at which step to look: the counts of events are in docs/events.md.',
         runbook: 'logins-failing',
-        unit: 'short',
+        unit: 'locale',
         decimals: 0,
         width: 8,
         queries: Object.entries(funnel).map(([event, legend]) => ({ expr: step(event), legend }))
@@ -120,7 +120,7 @@ export const logins = dashboard({
         title: 'What ends logins that fail?',
         description: 'The ten most frequent failures that ended a login in the time shown, with the code that the citizen reads. Those of the gateway come first to be mended; README has what each means.',
         runbook: 'logins-failing',
-        unit: 'short',
+        unit: 'locale',
         decimals: 0,
         width: 8,
         nothing: 'No login failed',

@@ -36,8 +36,8 @@ export const product = dashboard({
       stat({
         title: 'How many logins in the last 24 hours?',
         description: 'Logins that ended with tokens, the probe\'s included. Compare it with the same day of the week before, by the time range above.',
-        unit: 'short',
-        decimals: 1,
+        unit: 'locale',
+        decimals: 0,
         width: 4,
         queries: [{ expr: 'sum(increase(passerelle_logins_total{outcome="success"}[1d]))' }],
         nothing: 'None'
@@ -45,8 +45,8 @@ export const product = dashboard({
       stat({
         title: 'How many in the last 30 days?',
         description: 'Logins that ended with tokens, the probe\'s included. The whole of it only where Prometheus keeps 30 days.',
-        unit: 'short',
-        decimals: 1,
+        unit: 'locale',
+        decimals: 0,
         width: 4,
         queries: [{ expr: `sum(increase(passerelle_logins_total{outcome="success"}[${month}]))` }],
         nothing: 'None'
@@ -54,8 +54,8 @@ export const product = dashboard({
       bars({
         title: 'How many different citizens this month and last?',
         description: `Different citizens who logged in, an estimate that holds nobody's name. ${twice}`,
-        unit: 'short',
-        decimals: 1,
+        unit: 'locale',
+        decimals: 0,
         width: 5,
         queries: [{ expr: `sort_desc(${citizens('passerelle_citizens')})`, legend: '{{month}}' }],
         nothing: 'Not scraped'
@@ -99,8 +99,8 @@ export const product = dashboard({
       bars({
         title: 'Which services are entered most in 30 days?',
         description: 'The fifteen services with most logins that ended with tokens. "other" is all services beyond the first thousand.',
-        unit: 'short',
-        decimals: 1,
+        unit: 'locale',
+        decimals: 0,
         width: 8,
         queries: [{ expr: `sort_desc(topk(15, sum by (client_id) (increase(passerelle_client_logins_total{${ofServices}, outcome="success"}[${month}])) > 0))`, legend: '{{client_id}}' }],
         nothing: 'None'
@@ -108,8 +108,8 @@ export const product = dashboard({
       bars({
         title: 'Which providers are chosen most in 30 days?',
         description: 'Citizens who were sent to each provider. Sessions that spared it are not in it. A citizen who chooses again is counted again.',
-        unit: 'short',
-        decimals: 1,
+        unit: 'locale',
+        decimals: 0,
         width: 8,
         queries: [{ expr: `sort_desc(sum by (idp) (increase(passerelle_login_steps_total{event="provider_chosen", ${ofProviders}}[${month}])) > 0)`, legend: '{{idp}}' }],
         nothing: 'None'
@@ -130,8 +130,8 @@ export const product = dashboard({
       bars({
         title: 'How many different citizens by provider?',
         description: `Different citizens by provider and month; one who used two providers is counted at each. ${twice}`,
-        unit: 'short',
-        decimals: 1,
+        unit: 'locale',
+        decimals: 0,
         width: 8,
         queries: [{ expr: `sort_desc(${citizens(`passerelle_citizens_by_provider{${ofProviders}}`, 'idp')})`, legend: '{{month}} {{idp}}' }],
         nothing: 'Not scraped'
@@ -139,8 +139,8 @@ export const product = dashboard({
       bars({
         title: 'How many different citizens by level?',
         description: `Different citizens by level of assurance and month; one who reached two levels is counted at each. ${twice}`,
-        unit: 'short',
-        decimals: 1,
+        unit: 'locale',
+        decimals: 0,
         width: 8,
         queries: [{ expr: `sort_desc(${citizens('passerelle_citizens_by_level', 'acr')})`, legend: '{{month}} {{acr}}' }],
         nothing: 'Not scraped'
@@ -148,8 +148,8 @@ export const product = dashboard({
       bars({
         title: 'How many different citizens by service?',
         description: `Different citizens by service and month, the fifteen greatest. ${twice}`,
-        unit: 'short',
-        decimals: 1,
+        unit: 'locale',
+        decimals: 0,
         width: 8,
         queries: [{ expr: `sort_desc(topk(15, ${citizens(`passerelle_citizens_by_client{${ofServices}}`, 'client_id')}))`, legend: '{{month}} {{client_id}}' }],
         nothing: 'Not scraped'

@@ -1,6 +1,7 @@
 import { bad, colours, good, plain, warn } from '../colours.ts'
 import { dashboard } from '../dashboard.ts'
 import { bars, curve, howMany, isThere, noneIsGood, stat, table, timeline, valuesAs, worseAbove, worseBelow } from '../panels.ts'
+import { grown } from '../scope.ts'
 
 const ofProviders = 'idp=~"$provider"'
 const state = (name: string, value: number) => `${value} * passerelle_provider_breaker_state{${ofProviders}, state="${name}"}`
@@ -126,7 +127,7 @@ export const providers = dashboard({
         title: 'Which calls fail, and how?',
         description: 'Calls of the time shown that had no good answer, by provider and kind: refused is a status from 400 to 499, anything else is the failure by its name. An empty table is good.',
         runbook: 'provider-down',
-        unit: 'short',
+        unit: 'locale',
         decimals: 0,
         width: 12,
         nothing: 'None failed',
@@ -135,7 +136,7 @@ export const providers = dashboard({
           { title: 'Provider', label: 'idp' },
           { title: 'Call', label: 'leg' },
           { title: 'What came of it', label: 'outcome' },
-          { title: 'Calls', expr: `sum by (idp, leg, outcome) (increase(passerelle_provider_calls_total{${ofProviders}, outcome!="answered"}[$__range])) > 0`, steps: noneIsGood }
+          { title: 'Calls', expr: `sum by (idp, leg, outcome) ${grown(`passerelle_provider_calls_total{${ofProviders}, outcome!="answered"}`, '$__range')} > 0`, steps: noneIsGood }
         ]
       }),
       curve({

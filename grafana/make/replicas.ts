@@ -65,7 +65,7 @@ export const replicas = dashboard({
         title: 'How is each replica?',
         description: 'One line each, as it is now. Good: all look alike. The loop is busy above 85 % and late above 40 ms; pressure above 0 sends new logins away, above 1 those under way too; above 1 GB of memory restart it and read the runbook. One that drains is being replaced.',
         runbook: 'busy',
-        unit: 'short',
+        unit: 'locale',
         decimals: 0,
         width: 24,
         nothing: 'None is scraped',

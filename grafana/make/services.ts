@@ -67,7 +67,7 @@ export const services = dashboard({
         title: 'Which services fail, worst first?',
         description: 'Logins of the time shown by service, and on whose side they ended. By the gateway: our fault, here or at all services. By the service: its requests are wrong, write to it. By citizens and providers: look only where one service differs from the others.',
         runbook: 'logins-failing',
-        unit: 'short',
+        unit: 'locale',
         decimals: 0,
         width: 24,
         nothing: 'No service',
@@ -120,7 +120,7 @@ export const services = dashboard({
       bars({
         title: 'What do services do wrong?',
         description: 'The failures of the time shown that are on the side of a service, in logins or in its own calls, with their codes; of all services together. Which service it was stands in the log: README says what each code means.',
-        unit: 'short',
+        unit: 'locale',
         decimals: 0,
         width: 8,
         looks: coded(theirs),

@@ -2,6 +2,7 @@ import { MappingType } from '@grafana/grafana-foundation-sdk/dashboard'
 import { coded, codes, colours, failuresThat } from '../colours.ts'
 import { dashboard } from '../dashboard.ts'
 import { bars, curve, isThere, noneIsGood, stat, table } from '../panels.ts'
+import { grown } from '../scope.ts'
 
 const isSecurity = ({ security }: { security?: true }) => security === true
 const forged = 'provider_(metadata_issuer_wrong|address_refused|issuer_wrong|audience_wrong|authorized_party_wrong|signature_missing|algorithm_wrong|signature_wrong|key_embedded|key_unknown|subject_differs)'
@@ -34,7 +35,7 @@ export const support = dashboard({
         title: 'Are credentials of services guessed?',
         description: 'Times in a quarter of an hour that a service could not prove itself. Below 60, or five times the day before, it is a service that has a wrong secret; above, a ticket is opened.',
         runbook: 'credentials-guessed',
-        unit: 'short',
+        unit: 'locale',
         decimals: 0,
         width: 5,
         steps: [[null, colours.blue], [10, colours.orange], [60, colours.vermilion]],
@@ -56,7 +57,7 @@ export const support = dashboard({
         title: 'Are logins pushed on others?',
         description: 'Citizens of the last hour who came back with what is not of their own login. A few are tabs that were mixed up; above 20 a ticket is opened.',
         runbook: 'foreign-callbacks',
-        unit: 'short',
+        unit: 'locale',
         decimals: 0,
         width: 5,
         steps: [[null, colours.blue], [5, colours.orange], [20, colours.vermilion]],
@@ -79,7 +80,7 @@ export const support = dashboard({
       table({
         title: 'What do citizens and services read when it fails?',
         description: 'Every failure that was answered in the time shown, in a login or not, with the code that the page shows; the most frequent first. A: the service\'s request. B: the citizen\'s browser. C: the provider. D and E: the service\'s own calls. Y: the gateway. README says what each means and what to answer.',
-        unit: 'short',
+        unit: 'locale',
         decimals: 0,
         width: 8,
         nothing: 'Nothing failed',
@@ -103,7 +104,7 @@ export const support = dashboard({
       bars({
         title: 'Which security events were there?',
         description: 'Failures of the time shown that are security events as well, with their codes. Each stands in the log with the service, the provider and the login. Nothing is good; rate limits and wrong credentials by the dozen are daily life.',
-        unit: 'short',
+        unit: 'locale',
         decimals: 0,
         width: 8,
         looks: coded(isSecurity),
@@ -146,7 +147,7 @@ export const support = dashboard({
         unit: 'short',
         width: 6,
         min: 0,
-        queries: [{ expr: `sum by (idp, failure) (increase(passerelle_provider_callbacks_total{failure=~"${forged}"}[5m]))`, legend: '{{idp}} {{failure}}' }],
+        queries: [{ expr: `sum by (idp, failure) ${grown(`passerelle_provider_callbacks_total{failure=~"${forged}"}`, '5m')}`, legend: '{{idp}} {{failure}}' }],
         nothing: 'None'
       }),
       curve({

@@ -16,7 +16,7 @@ export const rules = [recording, alerts].flatMap(({ groups }) => groups.flatMap(
 /** Those that are recorded. */
 export const recorded = recording.groups.flatMap(({ rules }) => rules)
 
-/** What is scraped, under which name, with which labels. */
+/** What is scraped, under which name, with which labels; several may have one name. */
 export interface Job { name: string, targets: string[], labels?: Record<string, string> }
 /** A series, with its values at moments in seconds. */
 export interface Series { metric: Record<string, string>, value?: [number, string], values?: Array<[number, string]> }
@@ -32,14 +32,15 @@ export async function startPrometheus (t: Teardown, jobs: Job[]) {
   writeFileSync(join(directory, 'prometheus.yml'), stringify({
     global: { scrape_interval: '1s', evaluation_interval: '1s' },
     rule_files: ['recording.yaml', 'alerts.yaml'],
-    scrape_configs: jobs.map(({ name, targets, labels = {} }) => ({ job_name: name, static_configs: [{ targets, labels }] }))
+    scrape_configs: [...Map.groupBy(jobs, ({ name }) => name)].map(([name, same]) => ({ job_name: name, static_configs: same.map(({ targets, labels = {} }) => ({ targets, labels })) }))
   }))
   mkdirSync(join(directory, 'data'))
   const port = await freePort()
   const child = spawn('prometheus', [`--config.file=${join(directory, 'prometheus.yml')}`, `--storage.tsdb.path=${join(directory, 'data')}`, `--web.listen-address=127.0.0.1:${port}`, '--log.level=error'], { stdio: 'ignore' })
+  const ended = once(child, 'exit')
   t.teardown(async () => {
     child.kill('SIGKILL')
-    await once(child, 'exit')
+    await ended
   })
   const ask = async (path: string, parameters: Record<string, string> = {}) => (await fetch(`http://127.0.0.1:${port}/api/v1/${path}?${new URLSearchParams(parameters)}`)).json() as Promise<Answer>
   const result = async (path: string, parameters: Record<string, string>) => {
@@ -47,7 +48,10 @@ export async function startPrometheus (t: Teardown, jobs: Job[]) {
     if (status !== 'success') throw new Error(`${error}: ${parameters['query']}`)
     return data.result
   }
-  await until('Prometheus answers', 20_000, async () => fetch(`http://127.0.0.1:${port}/-/ready`).then(({ ok }) => ok, () => false))
+  await until('Prometheus answers', 20_000, async () => {
+    if (child.exitCode !== null) throw new Error(`Prometheus ended with ${child.exitCode}`)
+    return fetch(`http://127.0.0.1:${port}/-/ready`).then(({ ok }) => ok, () => false)
+  })
   return {
     ask,
     /** What an expression gives now. @throws {Error} where it is not understood */
