@@ -26,7 +26,7 @@ interface Page {
 
 const all = { selected: true, text: ['All'], value: ['$__all'] }
 /** A choice among the values of a label. By default all: also series that have no such label. */
-const chosen = (name: string, label: string, values: string) => new QueryVariableBuilder(name).label(label).datasource(datasource).query({ query: `label_values(${values})`, refId: name }).current(all)
+const chosen = (name: string, label: string, values: string) => new QueryVariableBuilder(name).label(label).datasource(datasource).query({ query: `label_values(${values})`, refId: 'PrometheusVariableQueryEditor-VariableQuery' }).current(all)
   .includeAll(true).allValue('.*').multi(true).refresh(VariableRefresh.OnTimeRangeChanged).sort(VariableSort.NaturalAsc)
 
 const choices = {

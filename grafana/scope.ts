@@ -11,5 +11,5 @@ export const scoped = (expr: string) => expr.replace(selector, (whole, quoted: s
   return `${name}{${[...scope, ...matchers === '' ? [] : [matchers]].join(', ')}}`
 })
 
-/** What a counter grew by that begins with the first of its kind: where it was not there before, all that it counts is new. */
-export const grown = (selector: string, window: string) => `((increase(${selector}[${window}]) and ${selector} offset ${window}) or (${selector} unless ${selector} offset ${window}))`
+/** What a counter grew by that begins with the first of its kind: where it was not there before, all that it counted is new, also at a replica that is gone by now. */
+export const grown = (selector: string, window: string) => `((increase(${selector}[${window}]) and ${selector} offset ${window}) or (max_over_time(${selector}[${window}]) unless ${selector} offset ${window}))`

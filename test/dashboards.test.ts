@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -240,6 +241,21 @@ t.test('what is compared to nothing is not divided by it, and no window is too s
     for (const [, window] of expr.matchAll(/\brate\([^[]*\[([^\]]+)\]/g)) t.equal(window, '$__rate_interval', where)
   }
   t.ok(divisions > 15, `${divisions} divisions`)
+  // a curve whose window is shorter than its step would leave out what happens between
+  for (const { query, panel, expr, where } of everyQuery) {
+    if (query.range) for (const [, window] of expr.matchAll(/\[([^\]]+)\]/g)) t.equal(window, panel.interval === '1d' ? '1d' : '$__rate_interval', where)
+  }
+})
+
+t.test('docs/dashboards.md tells of each dashboard, and Prometheus takes what it says is to be scraped', async t => {
+  const page = read('docs/dashboards.md')
+  const rows = [...page.matchAll(/^\| ([^|]+) \| `(\w+)\.json` \|/gm)].map(([, title, name]) => [name!, `Passerelle: ${title}`])
+  t.strictSame(rows, Object.entries(dashboards).map(([name, { title }]) => [name, title]))
+  const [, scraped = ''] = /```yaml\n(rule_files[^]*?)```/.exec(page) ?? []
+  const directory = t.testdir({ 'prometheus.yml': scraped, 'recording.yaml': read('grafana/rules/recording.yaml'), 'alerts.yaml': read('grafana/rules/alerts.yaml') })
+  ensurePackages()
+  const { status, stderr } = spawnSync('promtool', ['check', 'config', `${directory}/prometheus.yml`], { encoding: 'utf8' })
+  t.equal(status, 0, stderr)
 })
 
 /** What only a part or a fault fills that is not here, with what that is. */

@@ -155,15 +155,16 @@ export const keys = dashboard({
     [8,
       curve({
         title: 'When was the configuration read, and what came of it?',
-        description: 'Readings of the files in five minutes, at all replicas, but for those that found nothing new. Invalid: refused whole, the last good one serves on. Start needed: what was changed wants a new process.',
+        description: 'Readings of the files in each five minutes or step, at all replicas, but for those that found nothing new. Invalid: refused whole, the last good one serves on. Start needed: what was changed wants a new process.',
         runbook: 'configuration-refused',
         unit: 'short',
         width: 8,
         bars: true,
         stacked: true,
         min: 0,
+        every: '5m',
         looks: { taken: { colour: colours.blue }, invalid: { colour: colours.vermilion }, start_needed: { colour: colours.orange, text: 'start needed' } },
-        queries: [{ expr: 'sum by (outcome) (increase(passerelle_configuration_reloads_total{outcome!="unchanged"}[5m]))', legend: '{{outcome}}' }]
+        queries: [{ expr: 'sum by (outcome) (increase(passerelle_configuration_reloads_total{outcome!="unchanged"}[$__rate_interval]))', legend: '{{outcome}}' }]
       }),
       curve({
         title: 'Are keys changed in time?',

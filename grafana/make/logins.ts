@@ -67,6 +67,7 @@ export const logins = dashboard({
         decimals: 0,
         width: 4,
         queries: [{ expr: 'passerelle:error_budget:remaining30d' }],
+        words: rangesAs([null, 0, 'All is spent', bad]),
         steps: worseBelow(0, 0.5),
         nothing: 'No login yet'
       }),
@@ -153,7 +154,7 @@ export const logins = dashboard({
         min: 0,
         limits: true,
         steps: [[null, good], [0.25, bad]],
-        queries: [['half', 0.5], ['95 %', 0.95], ['99 %', 0.99]].map(([legend, share]) => ({ expr: quantile(Number(share)), legend: `${legend} are quicker than` }))
+        queries: [['half', 0.5], ['95 %', 0.95], ['99 %', 0.99]].map(([legend, share]) => ({ expr: quantile(Number(share)), legend: `${legend} took at most` }))
       }),
       curve({
         title: 'Which step of a login is slow?',

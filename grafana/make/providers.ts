@@ -141,14 +141,15 @@ export const providers = dashboard({
       }),
       curve({
         title: 'Do breakers move, and do replicas tell each other?',
-        description: 'How often in five minutes a breaker went to a state, and replicas told each other that a provider is down (hints). Silence is good. Many hints that are ignored: one replica cries wolf, look at its way out.',
+        description: 'How often a breaker went to a state, and replicas told each other that a provider is down (hints), in each minute or step. Silence is good. Many hints that are ignored: one replica cries wolf, look at its way out.',
         runbook: 'breaker-at-some-replicas',
         unit: 'short',
         width: 12,
         min: 0,
+        every: '1m',
         queries: [
-          { expr: `sum by (state) (increase(passerelle_provider_breaker_transitions_total{${ofProviders}}[5m]))`, legend: 'went to {{state}}' },
-          { expr: `sum by (way) (increase(passerelle_provider_hints_total{${ofProviders}}[5m]))`, legend: 'hints {{way}}' }
+          { expr: `sum by (state) (increase(passerelle_provider_breaker_transitions_total{${ofProviders}}[$__rate_interval]))`, legend: 'went to {{state}}' },
+          { expr: `sum by (way) (increase(passerelle_provider_hints_total{${ofProviders}}[$__rate_interval]))`, legend: 'hints {{way}}' }
         ]
       })
     ],

@@ -4,7 +4,8 @@ import { curve, howMany, isThere, noneIsGood, rangesAs, stat, table, valuesAs, w
 
 const each = (expr: string) => `sum by (site, instance) (${expr})`
 const replica = '{{site}} {{instance}}'
-const lost = (expr: string) => `sum(increase(${expr}[5m]))`
+const lately = (expr: string) => `sum(increase(${expr}[5m]))`
+const counted = (expr: string) => `sum(increase(${expr}[$__rate_interval]))`
 const quantile = (share: number) => `histogram_quantile(${share}, sum by (class, le) (rate(passerelle_store_call_duration_seconds_bucket[$__rate_interval])))`
 
 export const replicas = dashboard({
@@ -43,7 +44,7 @@ export const replicas = dashboard({
         runbook: 'degraded-mode',
         unit: 'none',
         width: 6,
-        queries: [{ expr: lost('passerelle_degraded_codes_total') }],
+        queries: [{ expr: lately('passerelle_degraded_codes_total') }],
         words: isThere('Not needed', 'Yes, weaker', colours.orange),
         steps: [[null, good], [1, warn]],
         nothing: 'None is scraped'
@@ -54,7 +55,7 @@ export const replicas = dashboard({
         runbook: 'shedding',
         unit: 'none',
         width: 6,
-        queries: [{ expr: lost('passerelle_requests_shed_total') }],
+        queries: [{ expr: lately('passerelle_requests_shed_total') }],
         words: isThere('No', 'Yes'),
         steps: noneIsGood,
         nothing: 'None is scraped'
@@ -200,30 +201,32 @@ export const replicas = dashboard({
     [8,
       curve({
         title: 'What was done without Redis?',
-        description: 'What happened in five minutes because Redis could not be asked: codes that hold their record and how they were redeemed, names that were believed unseen, logins that their session did not note. Nothing is good; "redeemed again" is a service that asked twice, or a thief.',
+        description: 'What happened in each minute or step because Redis could not be asked: codes that hold their record and how they were redeemed, names that were believed unseen, logins that their session did not note. Nothing is good; "redeemed again" is a service that asked twice, or a thief.',
         runbook: 'degraded-mode',
         unit: 'short',
         width: 12,
         min: 0,
+        every: '1m',
         queries: [
-          { expr: lost('passerelle_degraded_codes_total'), legend: 'sealed codes given' },
-          { expr: 'sum by (how) (increase(passerelle_degraded_redemptions_total[5m]))', legend: 'redeemed: {{how}}' },
-          { expr: lost('passerelle_unchecked_replays_total'), legend: 'replays not checked' },
-          { expr: lost('passerelle_session_notes_lost_total'), legend: 'session notes lost' }
+          { expr: counted('passerelle_degraded_codes_total'), legend: 'sealed codes given' },
+          { expr: 'sum by (how) (increase(passerelle_degraded_redemptions_total[$__rate_interval]))', legend: 'redeemed: {{how}}' },
+          { expr: counted('passerelle_unchecked_replays_total'), legend: 'replays not checked' },
+          { expr: counted('passerelle_session_notes_lost_total'), legend: 'session notes lost' }
         ]
       }),
       curve({
         title: 'What is lost, or not counted?',
-        description: 'In five minutes: lines of the log and spans of traces that nobody took, and requests that could not be counted with the other replicas or at all. Nothing is good. Lost lines are events that nobody can look up.',
+        description: 'In each minute or step: lines of the log and spans of traces that nobody took, and requests that could not be counted with the other replicas or at all. Nothing is good. Lost lines are events that nobody can look up.',
         runbook: 'log-lines-lost',
         unit: 'short',
         width: 12,
         min: 0,
+        every: '1m',
         queries: [
-          { expr: lost('passerelle_log_lines_lost_total'), legend: 'log lines lost' },
-          { expr: lost('passerelle_trace_spans_total{outcome="lost"}'), legend: 'spans lost' },
-          { expr: lost('passerelle_rate_limit_store_failures_total'), legend: 'addresses not counted together' },
-          { expr: lost('passerelle_rate_limit_uncounted_total'), legend: 'addresses not counted' }
+          { expr: counted('passerelle_log_lines_lost_total'), legend: 'log lines lost' },
+          { expr: counted('passerelle_trace_spans_total{outcome="lost"}'), legend: 'spans lost' },
+          { expr: counted('passerelle_rate_limit_store_failures_total'), legend: 'addresses not counted together' },
+          { expr: counted('passerelle_rate_limit_uncounted_total'), legend: 'addresses not counted' }
         ]
       })
     ]

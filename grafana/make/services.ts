@@ -106,14 +106,15 @@ export const services = dashboard({
       }),
       curve({
         title: 'At which services do logins fail?',
-        description: 'The share of logins that failed by the gateway\'s fault or the service\'s own, of the ten worst, over five minutes. Good is nothing at all; all together at once: it is the gateway.',
+        description: 'The share of logins that failed by the gateway\'s fault or the service\'s own, of the ten worst, over five minutes or a step. Good is nothing at all; all together at once: it is the gateway.',
         runbook: 'logins-failing',
         unit: 'percentunit',
         width: 8,
         min: 0,
+        every: '5m',
         limits: true,
         steps: worseAbove(0.01, 0.05),
-        queries: [{ expr: `topk(10, ${failing('5m', 0)})`, legend: '{{client_id}}' }]
+        queries: [{ expr: `topk(10, ${failing('$__rate_interval', 0)})`, legend: '{{client_id}}' }]
       })
     ],
     [9,

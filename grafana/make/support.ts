@@ -9,7 +9,7 @@ const forged = 'provider_(metadata_issuer_wrong|address_refused|issuer_wrong|aud
 const replayed = 'code_replayed|assertion_replayed|code_of_another_client|token_of_another_client'
 const foreign = 'code_of_another_login|callback_issuer_wrong|provider_nonce_wrong'
 const failed = (failures: string, window: string) => `sum(increase(passerelle_failures_total{failure=~"${failures}"}[${window}]))`
-const within = (failures: string) => `sum by (failure) (increase(passerelle_failures_total{failure=~"${failures}"}[5m]))`
+const within = (failures: string) => `sum by (failure) (increase(passerelle_failures_total{failure=~"${failures}"}[$__rate_interval]))`
 const named = (failures: string) => coded(({ citizen }) => failures.split('|').some(name => codes[name]!.text === `${citizen} ${name}`))
 
 export const support = dashboard({
@@ -92,12 +92,14 @@ export const support = dashboard({
       }),
       curve({
         title: 'Which failures rise?',
-        description: 'The ten most frequent failures, in five minutes each. A step up at the time of a release or a reload (the lines) is its doing. Codes stand in the table beside.',
+        description: 'The ten most frequent failures with their codes, in each five minutes or step. What rises at a release or a reload (the lines) is its doing.',
         runbook: 'logins-failing',
         unit: 'short',
         width: 16,
         min: 0,
-        queries: [{ expr: 'topk(10, sum by (failure) (increase(passerelle_failures_total[5m])) > 0)', legend: '{{failure}}' }]
+        every: '5m',
+        looks: coded(() => true),
+        queries: [{ expr: 'topk(10, sum by (failure) (increase(passerelle_failures_total[$__rate_interval])) > 0)', legend: '{{failure}}' }]
       })
     ],
     [8,
@@ -113,76 +115,82 @@ export const support = dashboard({
       }),
       curve({
         title: 'When were codes and tokens used where they should not be?',
-        description: 'In five minutes: what came twice, or of another service; sealed codes that gave tokens again; and what was believed, since it could not be known whether it had been used. The last two belong to an outage of Redis.',
+        description: 'In each five minutes or step: what came twice, or of another service; sealed codes that gave tokens again; and what was believed, since it could not be known whether it had been used. The last two belong to an outage of Redis.',
         runbook: 'codes-replayed',
         unit: 'short',
         width: 8,
         min: 0,
+        every: '5m',
         looks: named(replayed),
         queries: [
           { expr: within(replayed), legend: '{{failure}}' },
-          { expr: 'sum(increase(passerelle_degraded_redemptions_total{how="again"}[5m]))', legend: 'sealed codes redeemed again' },
-          { expr: 'sum(increase(passerelle_unchecked_replays_total[5m]))', legend: 'replays not checked' }
+          { expr: 'sum(increase(passerelle_degraded_redemptions_total{how="again"}[$__rate_interval]))', legend: 'sealed codes redeemed again' },
+          { expr: 'sum(increase(passerelle_unchecked_replays_total[$__rate_interval]))', legend: 'replays not checked' }
         ]
       }),
       curve({
         title: 'When could services not prove themselves?',
-        description: 'Wrong credentials in five minutes, and those that were refused unheard since too many came. A plateau that begins at once is a service with a new secret; a mountain is somebody who guesses.',
+        description: 'Wrong credentials in each five minutes or step, and those that were refused unheard since too many came. A plateau that begins at once is a service with a new secret; a mountain is somebody who guesses.',
         runbook: 'credentials-guessed',
         unit: 'short',
         width: 8,
         min: 0,
+        every: '5m',
         looks: named('client_authentication_failed'),
         queries: [
           { expr: within('client_authentication_failed'), legend: '{{failure}}' },
-          { expr: 'sum(increase(passerelle_rate_limited_total{what="credentials"}[5m]))', legend: 'refused unheard' }
+          { expr: 'sum(increase(passerelle_rate_limited_total{what="credentials"}[$__rate_interval]))', legend: 'refused unheard' }
         ]
       })
     ],
     [8,
       curve({
         title: 'Which provider sends what looks forged?',
-        description: 'Callbacks in five minutes with a token that no honest provider makes, by provider and failure. No line is good. Else close the provider off (docs/runbooks/identity-provider-compromised.md) before you ask.',
+        description: 'Callbacks in each five minutes or step with a token that no honest provider makes, by provider and failure. No line is good. Else close the provider off (docs/runbooks/identity-provider-compromised.md) before you ask.',
         runbook: 'provider-tokens-wrong',
         unit: 'short',
         width: 6,
         min: 0,
-        queries: [{ expr: `sum by (idp, failure) ${grown(`passerelle_provider_callbacks_total{failure=~"${forged}"}`, '5m')}`, legend: '{{idp}} {{failure}}' }],
+        every: '5m',
+        queries: [{ expr: `sum by (idp, failure) ${grown(`passerelle_provider_callbacks_total{failure=~"${forged}"}`, '$__rate_interval')}`, legend: '{{idp}} {{failure}}' }],
         nothing: 'None'
       }),
       curve({
         title: 'Who comes back with what is not of this login?',
-        description: 'In five minutes: codes of another login, answers of another provider, tokens with another nonce. A few are tabs; many are somebody who pushes his or her own login on others, or a proxy that mixes answers up.',
+        description: 'In each five minutes or step: codes of another login, answers of another provider, tokens with another nonce. A few are tabs; many are somebody who pushes his or her own login on others, or a proxy that mixes answers up.',
         runbook: 'foreign-callbacks',
         unit: 'short',
         width: 6,
         min: 0,
+        every: '5m',
         looks: named(foreign),
         queries: [{ expr: within(foreign), legend: '{{failure}}' }]
       }),
       curve({
         title: 'Who is limited, and is everybody counted?',
-        description: 'In five minutes: requests refused since one address sent too many, and those that could not be counted with the other replicas or at all. Limits by address hit ministries too: exempt their networks.',
+        description: 'In each five minutes or step: requests refused since one address sent too many, and those that could not be counted with the other replicas or at all. Limits by address hit ministries too: exempt their networks.',
         runbook: 'rate-limits',
         unit: 'short',
         width: 6,
         min: 0,
+        every: '5m',
         queries: [
-          { expr: 'sum by (what) (increase(passerelle_rate_limited_total[5m]))', legend: 'refused: {{what}}' },
-          { expr: 'sum(increase(passerelle_rate_limit_store_failures_total[5m]))', legend: 'not counted together' },
-          { expr: 'sum(increase(passerelle_rate_limit_uncounted_total[5m]))', legend: 'not counted' }
+          { expr: 'sum by (what) (increase(passerelle_rate_limited_total[$__rate_interval]))', legend: 'refused: {{what}}' },
+          { expr: 'sum(increase(passerelle_rate_limit_store_failures_total[$__rate_interval]))', legend: 'not counted together' },
+          { expr: 'sum(increase(passerelle_rate_limit_uncounted_total[$__rate_interval]))', legend: 'not counted' }
         ]
       }),
       curve({
         title: 'What is recalled, and can it be read?',
-        description: 'Recalls in force at each replica, and how often in five minutes they could not be read. Good: all lines are one, and nothing is unread. What a replica cannot read it may believe.',
+        description: 'Recalls in force at each replica, and how often they could not be read. Good: all lines are one, and nothing is unread. What a replica cannot read it may believe.',
         runbook: 'recalls-unread',
         unit: 'short',
         width: 6,
         min: 0,
+        every: '5m',
         queries: [
           { expr: 'max by (site, instance) (passerelle_recalls_in_force)', legend: 'in force at {{site}} {{instance}}' },
-          { expr: 'sum(increase(passerelle_recalls_unread_total[5m]))', legend: 'times unread' }
+          { expr: 'sum(increase(passerelle_recalls_unread_total[$__rate_interval]))', legend: 'times unread' }
         ]
       })
     ]

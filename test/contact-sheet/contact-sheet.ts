@@ -38,7 +38,7 @@ try {
 
   mkdirSync(directory, { recursive: true })
   const browser = await startChromium(lifetime, { suffix: 'localhost' })
-  const about = `What Prometheus saw of ${Math.round(span.end - span.start)} seconds at ${rate} logins a second, drawn by us, not by Grafana. The figures of the synthetic login and of citizens are made up; a rate is of 10 seconds here, other windows are as they are.`
+  const about = `What Prometheus saw of ${Math.round(span.end - span.start)} seconds at ${rate} logins a second, drawn by us, not by Grafana. The figures of the synthetic login and of citizens are made up; services misuse codes on purpose, and onlookers ask /authorize, too; a rate is of 10 seconds here, other windows are as they are.`
   for (const [name, dashboard] of Object.entries(dashboards)) {
     const sheet = await drawingsOf(dashboard, prometheus, span)
     const page = await browser.newPage({ viewport: { width: 1610, height: 1000 } })

@@ -64,7 +64,7 @@ const valueOf = ({ value }: Series) => Number(value![1])
 /** Asks Prometheus what a panel shows, and makes of it what Grafana would. */
 async function drawingOf (panel: Panel, prometheus: Prometheus, span: Span): Promise<Drawing> {
   const windows = { rate: '10s', range: `${Math.round(span.end - span.start)}s` }
-  const now = async (query: dataquery) => (await prometheus.now(filled(query.expr, windows))).filter(series => Number.isFinite(valueOf(series)))
+  const now = async (query: dataquery) => (await prometheus.now(filled(query.expr, windows), span.end)).filter(series => Number.isFinite(valueOf(series)))
   const asked = queriesOf(panel)
   const { x, y, w, h } = panel.gridPos!
   const options = panel.options as Record<string, unknown>
@@ -84,9 +84,9 @@ async function drawingOf (panel: Panel, prometheus: Prometheus, span: Span): Pro
     return { ...base, isEmpty: values.length === 0, bars: values.map(bar => ({ ...bar, share: Math.min(1, Math.max(0, (bar.value - min) / (max - min || 1))) })) }
   }
 
-  const every = panel.interval === '1d' ? span.end - span.start : span.step
-  const at = Array.from({ length: Math.floor((span.end - span.start) / every) + 1 }, (_, i) => span.start + i * every)
-  const lines = (await Promise.all(asked.map(async query => (await prometheus.over(filled(query.expr, windows), { ...span, step: every })).map(series => {
+  const { start, end, step } = panel.interval === '1d' ? { start: span.end - 6 * 86400, end: span.end, step: 86400 } : span
+  const at = Array.from({ length: Math.floor((end - start) / step) + 1 }, (_, i) => start + i * step)
+  const lines = (await Promise.all(asked.map(async query => (await prometheus.over(filled(query.expr, windows), { start, end, step })).map(series => {
     const values = new Map(series.values!.map(([moment, value]) => [Math.round(moment * 1000), Number(value)]))
     const field = fieldOf(panel, nameOf(query, series))
     return { name: field.name, field, values: at.map(moment => values.get(Math.round(moment * 1000)) ?? null).map(value => Number.isFinite(value) ? value : null) }

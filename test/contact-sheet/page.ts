@@ -69,7 +69,7 @@ function drawCurve ({ curve, unit }: Pick<Drawing, 'curve' | 'unit'>, i: number)
     height: place.clientHeight,
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { range: at.length < 3 ? [at[0]! - 86400, at.at(-1)! + 86400] : [at[0], at.at(-1)] }, y: { range: [low, max ?? (top > low ? low + (top - low) * 1.08 : low + 1)] } },
+    scales: { x: { range: at.length < 10 ? [at[0]! - 43200, at.at(-1)! + 43200] : [at[0], at.at(-1)] }, y: { range: [low, max ?? (top > low ? low + (top - low) * 1.08 : low + 1)] } },
     axes: [{ size: 26 }, { size: 88, values: (_: unknown, ticks: number[]) => ticks.map(tick => figureOf(tick, unit)) }],
     series: [{}, ...order.map(k => ({ stroke: lines[k]!.colour, width: isBars ? 0 : 2, points: { show: false }, ...(isStacked || isBars ? { fill: `${lines[k]!.colour}${isBars ? 'ff' : 'aa'}` } : {}), ...(isBars ? { paths: uPlot.paths.bars({ size: [0.7, 60] }) } : {}) }))],
     hooks: {

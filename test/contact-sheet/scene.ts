@@ -20,8 +20,8 @@ export async function play (stage: Stage, { rate, seconds, say }: { rate: number
   })()
   const { cluster, configurations, replicas, providers: [failing, forging] } = stage
   await pause(part)
-  say(`${failing!.id} answers what is no JSON`)
-  await failing!.misbehave('garbage_json')
+  say(`${failing!.id} breaks its answers off`)
+  await failing!.misbehave('cut_short')
   for (let n = 0; n < 5; n++) await guess(replicas[0]!.url, stage.clients[0]!.client_id)
   await pause(part)
   await failing!.recover()

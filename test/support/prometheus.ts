@@ -54,8 +54,8 @@ export async function startPrometheus (t: Teardown, jobs: Job[]) {
   })
   return {
     ask,
-    /** What an expression gives now. @throws {Error} where it is not understood */
-    now: (query: string) => result('query', { query }),
+    /** What an expression gives now, or at a moment in seconds. @throws {Error} where it is not understood */
+    now: (query: string, at?: number) => result('query', { query, ...(at === undefined ? {} : { time: String(at) }) }),
     /** What it gives from one moment to another, each in seconds. @throws {Error} where it is not understood */
     over: (query: string, { start, end, step }: { start: number, end: number, step: number }) => result('query_range', { query, start: String(start), end: String(end), step: String(step) }),
     /** how many series an expression gives now */
