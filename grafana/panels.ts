@@ -86,10 +86,10 @@ function look (builder: Builder, looks: Looks) {
 const lastValue = () => new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']).values(false)
 
 /** One value or a few, seen from far away. */
-export function stat ({ queries, words, named = false, ...said }: Said & { queries: Query[], words?: ValueMapping[], /** whether the name of a series stands beside its value */ named?: boolean }): Drawn {
+export function stat ({ queries, words, named = false, ...said }: Said & { queries: Query[], words?: ValueMapping[], /** whether the name of a series stands beside its value, also where it is alone */ named?: boolean }): Drawn {
   const drawn = dress(new Stat(), said, queries.map(instant))
   drawn.builder.colorMode(common.BigValueColorMode.Background).graphMode(common.BigValueGraphMode.None).reduceOptions(lastValue())
-    .textMode(named ? common.BigValueTextMode.ValueAndName : common.BigValueTextMode.Value).colorScheme(new FieldColorBuilder().mode(FieldColorModeId.Thresholds))
+    .textMode(named ? common.BigValueTextMode.ValueAndName : common.BigValueTextMode.Auto).colorScheme(new FieldColorBuilder().mode(FieldColorModeId.Thresholds))
   if (words !== undefined) drawn.builder.mappings(words)
   return drawn
 }

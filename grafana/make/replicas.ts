@@ -200,33 +200,22 @@ export const replicas = dashboard({
     ],
     [8,
       curve({
-        title: 'What was done without Redis?',
-        description: 'What happened in each minute or step because Redis could not be asked: codes that hold their record and how they were redeemed, names that were believed unseen, logins that their session did not note. Nothing is good; "redeemed again" is a service that asked twice, or a thief.',
+        title: 'What was done without Redis, or lost?',
+        description: 'What happened in each minute or step because something did not answer. Of Redis: codes that hold their record and how they were redeemed, names that were believed unseen, logins that their session did not note, addresses that were not counted with the other replicas or at all. And lines of the log and spans of traces that nobody took (docs/runbooks/log-lines-lost.md). Nothing is good; "redeemed again" is a service that asked twice, or a thief.',
         runbook: 'degraded-mode',
         unit: 'short',
-        width: 12,
+        width: 24,
         min: 0,
         every: '1m',
         queries: [
           { expr: counted('passerelle_degraded_codes_total'), legend: 'sealed codes given' },
           { expr: 'sum by (how) (increase(passerelle_degraded_redemptions_total[$__rate_interval]))', legend: 'redeemed: {{how}}' },
           { expr: counted('passerelle_unchecked_replays_total'), legend: 'replays not checked' },
-          { expr: counted('passerelle_session_notes_lost_total'), legend: 'session notes lost' }
-        ]
-      }),
-      curve({
-        title: 'What is lost, or not counted?',
-        description: 'In each minute or step: lines of the log and spans of traces that nobody took, and requests that could not be counted with the other replicas or at all. Nothing is good. Lost lines are events that nobody can look up.',
-        runbook: 'log-lines-lost',
-        unit: 'short',
-        width: 12,
-        min: 0,
-        every: '1m',
-        queries: [
-          { expr: counted('passerelle_log_lines_lost_total'), legend: 'log lines lost' },
-          { expr: counted('passerelle_trace_spans_total{outcome="lost"}'), legend: 'spans lost' },
+          { expr: counted('passerelle_session_notes_lost_total'), legend: 'session notes lost' },
           { expr: counted('passerelle_rate_limit_store_failures_total'), legend: 'addresses not counted together' },
-          { expr: counted('passerelle_rate_limit_uncounted_total'), legend: 'addresses not counted' }
+          { expr: counted('passerelle_rate_limit_uncounted_total'), legend: 'addresses not counted' },
+          { expr: counted('passerelle_log_lines_lost_total'), legend: 'log lines lost' },
+          { expr: counted('passerelle_trace_spans_total{outcome="lost"}'), legend: 'spans lost' }
         ]
       })
     ]
