@@ -4,6 +4,8 @@ import { bars, curve, howMany, isThere, noneIsGood, stat, table, timeline, value
 import { grown } from '../scope.ts'
 
 const ofProviders = 'idp=~"$provider"'
+const identified = `sum by (idp) (increase(passerelle_provider_callbacks_total{${ofProviders}, outcome="success"}[$__rate_interval]))`
+const failed = `sum by (idp) ${grown(`passerelle_provider_callbacks_total{${ofProviders}, outcome="provider"}`, '$__rate_interval')}`
 const state = (name: string, value: number) => `${value} * passerelle_provider_breaker_state{${ofProviders}, state="${name}"}`
 
 export const providers = dashboard({
@@ -98,7 +100,7 @@ export const providers = dashboard({
         max: 1,
         limits: true,
         steps: [[null, bad], [0.995, good]],
-        queries: [{ expr: `sum by (idp) (rate(passerelle_provider_callbacks_total{${ofProviders}, outcome="success"}[$__rate_interval])) / (sum by (idp) (rate(passerelle_provider_callbacks_total{${ofProviders}, outcome=~"success|provider"}[$__rate_interval])) > 0)`, legend: '{{idp}}' }]
+        queries: [{ expr: `${identified} / ((${identified} + ${failed}) > 0 or ${identified} > 0)`, legend: '{{idp}}' }]
       }),
       curve({
         title: 'How long do citizens wait for each?',
