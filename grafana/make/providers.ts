@@ -4,8 +4,12 @@ import { bars, curve, howMany, isThere, noneIsGood, stat, table, timeline, value
 import { grown } from '../scope.ts'
 
 const ofProviders = 'idp=~"$provider"'
-const identified = `sum by (idp) (increase(passerelle_provider_callbacks_total{${ofProviders}, outcome="success"}[$__rate_interval]))`
-const failed = `sum by (idp) ${grown(`passerelle_provider_callbacks_total{${ofProviders}, outcome="provider"}`, '$__rate_interval')}`
+/** Of those who came back, the share that was identified; the first whom a provider fails at a replica counts, too. */
+function identified (window: string) {
+  const well = `sum by (idp) (increase(passerelle_provider_callbacks_total{${ofProviders}, outcome="success"}[${window}]))`
+  const failed = `sum by (idp) ${grown(`passerelle_provider_callbacks_total{${ofProviders}, outcome="provider"}`, window)}`
+  return `${well} / ((${well} + ${failed}) > 0 or ${well} > 0)`
+}
 const state = (name: string, value: number) => `${value} * passerelle_provider_breaker_state{${ofProviders}, state="${name}"}`
 
 export const providers = dashboard({
@@ -30,13 +34,13 @@ export const providers = dashboard({
       }),
       stat({
         title: 'Which fails citizens most now?',
-        description: 'Of those who came back in the last five minutes, the share that the worst provider failed. Half a per cent is allowed; above 20 % a ticket is opened. Tell the provider, with the failures below. All sites.',
+        description: 'Of those who came back in the last five minutes, the share that the worst provider failed. Half a per cent is allowed; above 20 % a ticket is opened. Tell the provider, with the failures below.',
         runbook: 'provider-down',
         unit: 'percentunit',
         decimals: 1,
         width: 6,
         named: true,
-        queries: [{ expr: `topk(1, passerelle:provider_failed:ratio5m{${ofProviders}})`, legend: '{{idp}}' }],
+        queries: [{ expr: `topk(1, 1 - ${identified('5m')})`, legend: '{{idp}}' }],
         steps: worseAbove(0.005, 0.2),
         nothing: 'Nobody came back'
       }),
@@ -77,7 +81,7 @@ export const providers = dashboard({
       }),
       bars({
         title: 'Does each keep its objective of 99.5 % over 30 days?',
-        description: 'Of the citizens who came back in 30 days, the share that was identified. Below 99.5 % tell the provider at the next monthly talk. Those who were not sent there, since the breaker was open, are not in it. All sites.',
+        description: 'Of the citizens who came back in 30 days, the share that was identified. Below 99.5 % tell the provider at the next monthly talk. Those who were not sent there, since the breaker was open, are not in it, nor is the first failure of a kind at each replica. All sites.',
         runbook: 'provider-down',
         unit: 'percentunit',
         decimals: 2,
@@ -100,7 +104,7 @@ export const providers = dashboard({
         max: 1,
         limits: true,
         steps: [[null, bad], [0.995, good]],
-        queries: [{ expr: `${identified} / ((${identified} + ${failed}) > 0 or ${identified} > 0)`, legend: '{{idp}}' }]
+        queries: [{ expr: identified('$__rate_interval'), legend: '{{idp}}' }]
       }),
       curve({
         title: 'How long do citizens wait for each?',
