@@ -80,6 +80,9 @@ declare module 'fastify' {
 const deliveries = ['delivered', 'refused', 'failed', 'dropped'] as const
 export type Delivery = typeof deliveries[number]
 
+/** What a provider can do wrong. */
+const ofProviders = (Object.keys(failures) as Failure[]).filter(failure => responsibilityFor(failure) === 'provider')
+
 /** Upper bounds of what calls to identity providers take. */
 const secondsOfCalls = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8]
 /** Of our own share of a request, and of a call of the store, with the thresholds of our objectives among them (docs/objectives.md). */
@@ -272,6 +275,8 @@ export default fp(async app => {
       provider.transitions.inc({ idp, state }, 0)
     }
     provider.callbacks.inc({ idp, outcome: 'success', failure: '' }, 0)
+    // from 0: what begins with 1 is no increase, and the first failure would not be seen
+    for (const failure of ofProviders) provider.callbacks.inc({ idp, outcome: 'provider', failure }, 0)
     for (const leg of legs) provider.calls.inc({ idp, leg, outcome: 'answered' }, 0)
     for (const way of ['given', 'taken', 'ignored']) provider.hints.inc({ idp, way }, 0)
     provider.rejected.inc({ idp }, 0)

@@ -18,9 +18,9 @@ import { breakerStates, legs } from '../src/ports.ts'
 import { failures } from '../src/protocol/errors.ts'
 import { outcomes, steps } from '../src/protocol/events.ts'
 import { ensurePackages } from './packages.ts'
-import { annotationsOf, defaultsOf, everyPanel, everyQuery, filled, mappingsOf, ofCitizens, panelsOf, queriesOf } from './support/dashboards.ts'
+import { annotationsOf, defaultsOf, everyPanel, everyQuery, filled, mappingsOf, panelsOf, queriesOf } from './support/dashboards.ts'
 import { startGateway } from './support/gateway.ts'
-import { startOthers } from './support/probe-and-citizens.ts'
+import { startProbeFigures } from './support/probe-figures.ts'
 import { recorded, startPrometheus } from './support/prometheus.ts'
 import { startRedis, until } from './support/redis.ts'
 import { testApp } from './support/test-app.ts'
@@ -147,21 +147,20 @@ async function labelsOfMetrics (t: Test) {
   const { app } = await testApp(t)
   const labels = new Map<string, string[]>([['up', []]])
   const own: string[] = []
-  for (const metric of app.metricsRegistry.getMetricsAsArray()) {
+  for (const metric of [app.metricsRegistry, app.productRegistry].flatMap(registry => registry.getMetricsAsArray())) {
     const { name, type, labelNames } = metric as unknown as { name: string, type: string, labelNames: string[] }
     if (name.startsWith('passerelle_')) own.push(name)
     if (type !== 'histogram') labels.set(name, labelNames)
     else for (const [end, more] of [['_bucket', ['le']], ['_count', []], ['_sum', []]] as const) labels.set(name + end, [...labelNames, ...more])
   }
   for (const name of read('docs/probe.md').match(/passerelle_probe_\w+/g) ?? []) labels.set(name, name === 'passerelle_probe_step_seconds' ? ['step'] : [])
-  for (const [name, names] of Object.entries(ofCitizens)) labels.set(name, names)
   for (let round = 0; round < 4; round++) {
     for (const { record, expr } of recorded) {
       const groups = groupingsOf(expr)
       labels.set(record!, groups.length > 0 || /\bsum\(/.test(expr) ? groups : [...new Set(selectorsOf(expr).flatMap(({ metric }) => labels.get(metric) ?? []))])
     }
   }
-  return { labels, own: [...own, ...Object.keys(ofCitizens), ...(read('docs/probe.md').match(/passerelle_probe_\w+/g) ?? [])] }
+  return { labels, own: [...own, ...(read('docs/probe.md').match(/passerelle_probe_\w+/g) ?? [])] }
 }
 const ofScrape = ['job', 'instance', 'site', 'environment']
 
@@ -280,9 +279,12 @@ t.test('every expression gives something, of a gateway that serves under load an
   const { world, app, directory } = await startGateway(t, {
     overrides: { settings: { redis: { urls: redis.urls, node_timeout_ms: 500 } }, identityProviders: { vitalys: { client_secret: { expires: '2100-01-01T00:00:00Z' } }, tresorine: { breaker: { volume: 3 } } } }
   })
+  const labels = { environment: 'test', site: 'a' }
+  const replica = `127.0.0.1:${(app.operations.server.address() as AddressInfo).port}`
   const prometheus = await startPrometheus(t, [
-    { name: 'passerelle', targets: [`127.0.0.1:${(app.operations.server.address() as AddressInfo).port}`], labels: { environment: 'test', site: 'a' } },
-    { name: 'others', targets: [await startOthers(t)], labels: { environment: 'test', site: 'a' } }
+    { name: 'passerelle', targets: [replica], labels },
+    { name: 'passerelle-citizens', path: '/metrics/product', targets: [replica], labels },
+    { name: 'passerelle-probe', targets: [await startProbeFigures(t)], labels }
   ])
   makeNextKeys(join(directory, 'keys'))
   await until('it is scraped', 10_000, async () => await prometheus.series('passerelle_build_info') > 0)

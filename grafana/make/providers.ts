@@ -4,11 +4,10 @@ import { bars, curve, howMany, isThere, noneIsGood, stat, table, timeline, value
 import { grown } from '../scope.ts'
 
 const ofProviders = 'idp=~"$provider"'
-/** Of those who came back, the share that was identified; the first whom a provider fails at a replica counts, too. */
+/** Of those who came back, the share that was identified. */
 function identified (window: string) {
-  const well = `sum by (idp) (increase(passerelle_provider_callbacks_total{${ofProviders}, outcome="success"}[${window}]))`
-  const failed = `sum by (idp) ${grown(`passerelle_provider_callbacks_total{${ofProviders}, outcome="provider"}`, window)}`
-  return `${well} / ((${well} + ${failed}) > 0 or ${well} > 0)`
+  const cameBack = (outcome: string) => `sum by (idp) (increase(passerelle_provider_callbacks_total{${ofProviders}, outcome=~"${outcome}"}[${window}]))`
+  return `${cameBack('success')} / (${cameBack('success|provider')} > 0)`
 }
 const state = (name: string, value: number) => `${value} * passerelle_provider_breaker_state{${ofProviders}, state="${name}"}`
 
@@ -71,12 +70,12 @@ export const providers = dashboard({
     [7,
       timeline({
         title: 'When was which provider cut off?',
-        description: 'The worst state of a provider\'s breaker at any replica. Closed is good: citizens are sent there. Open: they are told that it does not answer, and choose another. Forced is what an operator wrote into its registration.',
+        description: 'The worst state of a provider\'s breaker at any replica. Closed is good: citizens are sent there. Open: they are told that it does not answer, and choose another. Forced is what an operator wrote into its registration, as is maintenance.',
         runbook: 'breaker-at-some-replicas',
         unit: 'none',
         width: 14,
-        queries: [{ expr: `max by (idp) (${[state('closed', 0), state('half_open', 1), state('open', 2), state('forced_closed', 3), state('forced_open', 4)].join(' or ')})`, legend: '{{idp}}' }],
-        words: valuesAs({ 0: ['closed', good], 1: ['on trial', warn], 2: ['open', bad], 3: ['forced closed', colours.sky], 4: ['forced open', plain] }),
+        queries: [{ expr: `max by (idp) (${[state('closed', 0), state('half_open', 1), state('open', 2), state('forced_closed', 3), state('forced_open', 4), `5 * passerelle_provider_maintenance{${ofProviders}}`].join(' or ')})`, legend: '{{idp}}' }],
+        words: valuesAs({ 0: ['closed', good], 1: ['on trial', warn], 2: ['open', bad], 3: ['forced closed', colours.sky], 4: ['forced open', plain], 5: ['maintenance', colours.purple] }),
         steps: worseAbove(1, 2)
       }),
       bars({

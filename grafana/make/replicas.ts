@@ -215,7 +215,8 @@ export const replicas = dashboard({
           { expr: counted('passerelle_rate_limit_store_failures_total'), legend: 'addresses not counted together' },
           { expr: counted('passerelle_rate_limit_uncounted_total'), legend: 'addresses not counted' },
           { expr: counted('passerelle_log_lines_lost_total'), legend: 'log lines lost' },
-          { expr: counted('passerelle_trace_spans_total{outcome="lost"}'), legend: 'spans lost' }
+          { expr: counted('passerelle_trace_spans_total{outcome="lost"}'), legend: 'spans lost' },
+          { expr: counted('passerelle_citizens_uncounted_total'), legend: 'citizens not counted' }
         ]
       })
     ]

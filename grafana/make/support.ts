@@ -2,7 +2,6 @@ import { MappingType } from '@grafana/grafana-foundation-sdk/dashboard'
 import { coded, codes, colours, failuresThat } from '../colours.ts'
 import { dashboard } from '../dashboard.ts'
 import { bars, curve, isThere, noneIsGood, stat, table } from '../panels.ts'
-import { grown } from '../scope.ts'
 
 const isSecurity = ({ security }: { security?: true }) => security === true
 const forged = 'provider_(metadata_issuer_wrong|address_refused|issuer_wrong|audience_wrong|authorized_party_wrong|signature_missing|algorithm_wrong|signature_wrong|key_embedded|key_unknown|subject_differs)'
@@ -152,7 +151,7 @@ export const support = dashboard({
         width: 6,
         min: 0,
         every: '5m',
-        queries: [{ expr: `sum by (idp, failure) ${grown(`passerelle_provider_callbacks_total{failure=~"${forged}"}`, '$__rate_interval')}`, legend: '{{idp}} {{failure}}' }],
+        queries: [{ expr: `sum by (idp, failure) (increase(passerelle_provider_callbacks_total{failure=~"${forged}"}[$__rate_interval])) > 0`, legend: '{{idp}} {{failure}}' }],
         nothing: 'None'
       }),
       curve({

@@ -7,7 +7,7 @@ import { ensurePackages } from '../packages.ts'
 import { startChromium } from '../support/chromium.ts'
 import { startPrometheus } from '../support/prometheus.ts'
 import { drawingsOf } from './drawing.ts'
-import { startOthers } from '../support/probe-and-citizens.ts'
+import { startProbeFigures } from '../support/probe-figures.ts'
 import { pageOf } from './page.ts'
 import { play } from './scene.ts'
 
@@ -30,7 +30,8 @@ try {
   const labels = { environment: 'sheet', site: 'a' }
   const prometheus = await startPrometheus(lifetime, [
     ...stage.replicas.map(({ operations, name }) => ({ name: 'passerelle', targets: [new URL(operations).host], labels: { ...labels, instance: name } })),
-    { name: 'others', targets: [await startOthers(lifetime)], labels }
+    { name: 'passerelle-citizens', path: '/metrics/product', targets: [new URL(stage.replicas[0]!.operations).host], labels },
+    { name: 'passerelle-probe', targets: [await startProbeFigures(lifetime)], labels }
   ])
   const start = Math.floor(Date.now() / 1000) + 2
   const run = await play(stage, { rate, seconds, say })
@@ -38,7 +39,7 @@ try {
 
   mkdirSync(directory, { recursive: true })
   const browser = await startChromium(lifetime, { suffix: 'localhost' })
-  const about = `What Prometheus saw of ${Math.round(span.end - span.start)} seconds at ${rate} logins a second, drawn by us, not by Grafana. The figures of the synthetic login and of citizens are made up; services misuse codes on purpose, and onlookers ask /authorize, too; a rate is of 10 seconds here, other windows are as they are.`
+  const about = `What Prometheus saw of ${Math.round(span.end - span.start)} seconds at ${rate} logins a second, drawn by us, not by Grafana. The figures of the synthetic login are made up; services misuse codes on purpose, and onlookers ask /authorize, too; a rate is of 10 seconds here, other windows are as they are.`
   for (const [name, dashboard] of Object.entries(dashboards)) {
     const sheet = await drawingsOf(dashboard, prometheus, span)
     const page = await browser.newPage({ viewport: { width: 1610, height: 1000 } })

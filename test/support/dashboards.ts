@@ -17,11 +17,3 @@ export const mappingsOf = (panel: Panel): ValueMapping[] => [...defaultsOf(panel
 /** An expression as Grafana would send it: everything chosen, these windows in place of its own. */
 export const filled = (expr: string, { rate, range }: { rate: string, range: string }) => Object.entries({ $__rate_interval: rate, $__range: range, $environment: '.*', $site: '.*', $client: '.*', $provider: '.*' })
   .reduce((text, [variable, value]) => text.replaceAll(variable, value), expr)
-
-/** The gauges of `GET /metrics/product`, which is an endpoint, and a job, of its own. */
-export const ofCitizens: Record<string, string[]> = {
-  passerelle_citizens: ['month'],
-  passerelle_citizens_by_provider: ['month', 'idp'],
-  passerelle_citizens_by_level: ['month', 'acr'],
-  passerelle_citizens_by_client: ['month', 'client_id']
-}

@@ -17,7 +17,7 @@ export const rules = [recording, alerts].flatMap(({ groups }) => groups.flatMap(
 export const recorded = recording.groups.flatMap(({ rules }) => rules)
 
 /** What is scraped, under which name, with which labels; several may have one name. */
-export interface Job { name: string, targets: string[], labels?: Record<string, string> }
+export interface Job { name: string, targets: string[], path?: string, labels?: Record<string, string> }
 /** A series, with its values at moments in seconds. */
 export interface Series { metric: Record<string, string>, value?: [number, string], values?: Array<[number, string]> }
 interface Answer { status: string, error?: string, data: { result: Series[], activeTargets?: Array<{ health: string, lastError: string }>, groups?: Array<{ rules: Array<{ name: string, health: string, lastError?: string }> }> } }
@@ -32,7 +32,7 @@ export async function startPrometheus (t: Teardown, jobs: Job[]) {
   writeFileSync(join(directory, 'prometheus.yml'), stringify({
     global: { scrape_interval: '1s', evaluation_interval: '1s' },
     rule_files: ['recording.yaml', 'alerts.yaml'],
-    scrape_configs: [...Map.groupBy(jobs, ({ name }) => name)].map(([name, same]) => ({ job_name: name, static_configs: same.map(({ targets, labels = {} }) => ({ targets, labels })) }))
+    scrape_configs: [...Map.groupBy(jobs, ({ name }) => name)].map(([name, same]) => ({ job_name: name, metrics_path: same[0]!.path ?? '/metrics', static_configs: same.map(({ targets, labels = {} }) => ({ targets, labels })) }))
   }))
   mkdirSync(join(directory, 'data'))
   const port = await freePort()
