@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { parse, stringify } from 'yaml'
+import { scaledDuration, scaledExpression, scaledRules } from './alerts/scaled.ts'
 import { ensurePackages } from './packages.ts'
 import { testApp } from './support/test-app.ts'
 
@@ -202,4 +203,30 @@ t.test('runbooks and objectives name commands, files, metrics and rules that are
     for (const [name] of page.matchAll(/\bpasserelle:[\w:]+/g)) t.ok(recorded.some(({ record }) => record === name), `${file}: ${name}`)
     for (const [, failure = ''] of page.matchAll(/`((?:provider|client|code|token|store)_[a-z_]+)`/g)) t.ok(failure in failures || /^(client_secrets?|client_id|client_key|provider_(token|userinfo|chosen|authority)|token_endpoint)$/.test(failure), `${file}: ${failure}`)
   }
+})
+
+t.test('npm run alerts has all time of the rules go by faster, and changes nothing else of them', async t => {
+  for (const [duration, shorter] of [['5m', '5000ms'], ['1h30m', '90000ms'], ['30d', '43200000ms'], ['1w', '10080000ms'], ['90s', '1500ms'], ['500ms', '8ms']] as const) t.equal(scaledDuration(duration, 60), shorter)
+  const same = ['passerelle:logins:increase5m > 14.4 * 0.0001', 'sum by (idp) (up{job="5m"}) > 1e9', "x{a='[5m]', b=~`1h`} < 21 * 86400", '"\\"5m" == 3', 'x5m + y_1h + 0x1f + 1e-5 + 3.5 - 0', 'up # for 5m']
+  for (const expr of same) t.equal(scaledExpression(expr, 60), expr)
+  t.equal(scaledExpression('max_over_time(rate(x5m{a="5m"}[5m])[1d:90s] offset -1h) > 300', 60), 'max_over_time(rate(x5m{a="5m"}[5000ms])[1440000ms:1500ms] offset -60000ms) > 300')
+
+  // where a duration stands in our rules, told otherwise: in brackets and behind `offset`
+  const place = /(?<=\[|\boffset )\w+/g
+  const msOf = (duration: string) => Number(scaledDuration(duration, 1).replace('ms', ''))
+  let count = 0
+  for (const file of ruleFiles) {
+    const [groups, faster] = [read(file), scaledRules(read(file), 60)].map(text => parse(text).groups as Array<{ interval: string, rules: Array<Rule & { for?: string }> }>)
+    const without = (of: typeof groups) => of!.map(({ interval, rules, ...rest }) => ({ ...rest, rules: rules.map(({ for: _, expr, ...rule }) => ({ ...rule, expr: expr.replace(place, '') })) }))
+    const durations = (of: typeof groups) => of!.flatMap(({ interval, rules }) => [interval, ...rules.flatMap(({ for: pending = [], expr }) => [pending, expr.match(place) ?? []].flat())]).map(msOf)
+    t.same(without(faster), without(groups), `${file}: all else is as it was`)
+    t.same(durations(faster), durations(groups).map(ms => ms / 60), `${file}: every duration is a sixtieth`)
+    count += durations(groups).length
+  }
+  t.ok(count > 100, `${count} durations`)
+
+  const directory = t.testdir(Object.fromEntries(ruleFiles.map((file, i) => [`${i}.yaml`, scaledRules(read(file), 60)])))
+  const { stdout, stderr } = await promtool('check', 'rules', ...ruleFiles.map((_, i) => `${directory}/${i}.yaml`))
+  t.equal(stderr.trim(), '')
+  t.match(stdout, /SUCCESS/)
 })

@@ -11,6 +11,13 @@ export async function blockLoop (launched: Launched, port: number, milliseconds:
   close()
 }
 
+/** Has a process keep so many bytes more, all of them written to. */
+export async function fillMemory (launched: Launched, port: number, bytes: number) {
+  const { ask, close } = await inspect(launched, port)
+  await ask('Runtime.evaluate', { expression: `globalThis.kept = Buffer.alloc(${bytes}, 1)` })
+  close()
+}
+
 /** The bytes of what a process still needs, once what it needs no more is thrown away, and of the whole of it. */
 export async function memoryOf (launched: Launched, port: number): Promise<{ needed: number, resident: number }> {
   const { ask, close } = await inspect(launched, port)

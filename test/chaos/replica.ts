@@ -1,10 +1,11 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { until } from '../support/redis.ts'
 import { createClock } from './clock.ts'
 import { onFirstCore } from './cores.ts'
 import type { TokenEvent } from './history.ts'
-import { blockLoop, memoryOf } from './inspector.ts'
+import { blockLoop, fillMemory, memoryOf } from './inspector.ts'
 import { end, launch, runs, type Launched } from './processes.ts'
 
 /** How a replica is started, where it is not as it was before. */
@@ -49,6 +50,10 @@ export interface Replica {
   blockLoop (milliseconds: number): Promise<void>
   /** The bytes of what it needs, and of the whole of it. */
   memory (): Promise<{ needed: number, resident: number }>
+  /** Has it keep so many bytes that it does not need, until it ends. */
+  fillMemory (bytes: number): Promise<void>
+  /** It makes no new connection to these ports, at whatever address. */
+  cutOff (ports: readonly number[]): void
   /** Nobody reads its log, until somebody does again. */
   holdLog (): void
   takeLog (): void
@@ -78,6 +83,9 @@ interface ReplicaOptions {
 /** The sum of a metric over all replicas, and over all its labels that match. */
 export const metricOfAll = async (replicas: readonly Replica[], name: string, labels?: RegExp) =>
   (await Promise.all(replicas.map(replica => replica.metric(name, labels)))).reduce((sum, value) => sum + value, 0)
+
+/** The ports that a configuration has which is to be the same for all replicas; each listens at its own instead. */
+export const commonPorts = { port: 8080, operationsPort: 9090 } as const
 
 const ownRelease = fileURLToPath(new URL('../..', import.meta.url))
 const ownAddress = fileURLToPath(new URL('preloads/own-address.ts', import.meta.url))
@@ -120,7 +128,7 @@ export function createReplica ({ name, site, directory, port, operationsPort, in
       lines = 0
       const [program = '', ...before] = [...(pinned ? onFirstCore : []), process.execPath]
       const launched = launch(program, [...before, `--inspect-port=127.0.0.1:${inspectorPort}`, '--import', ownAddress, ...clock.args, ...(logHolds === undefined ? [] : ['--import', countedLog]), join(release, 'src/server.ts')], {
-        env: { PASSERELLE_CONFIG: directory, PASSERELLE_SITE: site, PASSERELLE_REDIS: redis.join(' '), CHAOS_ADDRESS: address, CHAOS_WAYS: JSON.stringify(ways), ...clock.env, ...(logHolds === undefined ? {} : { CHAOS_LOG_BYTES: String(logHolds) }) },
+        env: { PASSERELLE_CONFIG: directory, PASSERELLE_SITE: site, PASSERELLE_REDIS: redis.join(' '), CHAOS_ADDRESS: address, CHAOS_WAYS: JSON.stringify(ways), CHAOS_CUT: `${directory}-cut`, CHAOS_LISTEN: JSON.stringify({ [commonPorts.port]: port, [commonPorts.operationsPort]: operationsPort }), ...clock.env, ...(logHolds === undefined ? {} : { CHAOS_LOG_BYTES: String(logHolds) }) },
         onLine,
         outputTo: logTo
       })
@@ -144,6 +152,8 @@ export function createReplica ({ name, site, directory, port, operationsPort, in
     thaw () { current!.child.kill('SIGCONT'); isFrozen = false },
     blockLoop: milliseconds => blockLoop(current!, inspectorPort, milliseconds),
     memory: () => memoryOf(current!, inspectorPort),
+    fillMemory: bytes => fillMemory(current!, inspectorPort, bytes),
+    cutOff (ports) { writeFileSync(`${directory}-cut`, ports.join(' ')) },
     holdLog () { current!.holdOutput() },
     takeLog () { current!.takeOutput() },
     shiftClock (seconds) { clock.shift(current!, seconds) },

@@ -10,7 +10,7 @@ import { startBalancer, type Balancer } from './balancer.ts'
 import { openConfiguration, type ConfigurationDirectory } from './configuration.ts'
 import { leaveFirstCore } from './cores.ts'
 import { createProvider, type Provider } from './provider.ts'
-import { createReplica, type Replica } from './replica.ts'
+import { commonPorts, createReplica, type Replica } from './replica.ts'
 import { linkOf, portsBy, waysTo, type Link, type Site } from './sites.ts'
 
 /** A service that logs citizens in. */
@@ -52,6 +52,8 @@ export interface StageOptions {
   retriesGets?: boolean
   /** whether each replica has a copy of the keys, which has to be brought to it */
   ownKeys?: boolean
+  /** whether all replicas have the same configuration, as replicas of one release do */
+  sameConfiguration?: boolean
   /** whether a configuration is mounted folder by folder, as in a pod */
   mounted?: boolean
   /** whether there is a provider that nobody has registered */
@@ -72,7 +74,7 @@ const marks = ['a', 'b']
 const names = ['one', 'two', 'three', 'four', 'five']
 
 /** Three identity providers; a site or two, each with two replicas of the gateway or more and a Redis Cluster of three primaries, which have replicas where the site is alone; and a load balancer. */
-export async function startStage ({ breaker = {}, replicas: count = 2, sites: siteCount = 1, severable = false, retriesGets = false, ownKeys = false, mounted = false, spare = false, pushing = false, load = { delay_ms: 1000 }, pinned = false }: StageOptions = {}): Promise<Stage> {
+export async function startStage ({ breaker = {}, replicas: count = 2, sites: siteCount = 1, severable = false, retriesGets = false, ownKeys = false, sameConfiguration = false, mounted = false, spare = false, pushing = false, load = { delay_ms: 1000 }, pinned = false }: StageOptions = {}): Promise<Stage> {
   const endings: Array<() => unknown> = []
   const stop = async () => { for (const ending of endings.splice(0).reverse()) await ending() }
   try {
@@ -105,7 +107,7 @@ export async function startStage ({ breaker = {}, replicas: count = 2, sites: si
       const name = names[i]!
       const own = join(directory, name)
       const [ownPort, operationsPort] = [await freePort(), await freePort()]
-      writeConfiguration(own, { issuer, port: ownPort, operationsPort, clients: [...clients, agency], providers, breaker, load, places, keys: ownKeys ? 'keys' : '../keys' })
+      writeConfiguration(own, { issuer, ...(sameConfiguration ? commonPorts : { port: ownPort, operationsPort }), clients: [...clients, agency], providers, breaker, load, places, keys: ownKeys ? 'keys' : '../keys' })
       configurations[i] = openConfiguration(own, { mounted })
       if (ownKeys) configurations[i].receiveKeys(keys)
       const ways = portsBy(places.filter(place => place.mark !== mark))

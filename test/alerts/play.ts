@@ -1,0 +1,93 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { startStage } from '../chaos/stage.ts'
+import { startLoad } from './load.ts'
+import { startPrometheus, type Firing } from './prometheus.ts'
+import type { Act, Outcome, Trial } from './trial.ts'
+
+/** What came of an act. */
+export interface Played {
+  outcomes: Outcome[]
+  /** what fired before there was any fault */
+  atQuiet: string[]
+  /** what fired that no trial of the act has named */
+  unexpected: string[]
+  logins: Record<string, number>
+  missed: string
+}
+
+/** warm-up before anything is scraped: what compiles late is compiled then */
+const warmUpMs = 4000
+
+/** Plays an act: a stage with load and a Prometheus, quiet at first, then one trial after the other. */
+export async function play (act: Act, say: (line: string) => void, only?: RegExp): Promise<Played> {
+  const endings: Array<() => unknown> = []
+  const trials = act.trials.filter(trial => only === undefined || only.test([trial.fault, ...allOf(trial)].join(' ')))
+  try {
+    say(`${act.name}: ${act.about}`)
+    const directory = mkdtempSync(join(tmpdir(), 'passerelle-alerts-'))
+    endings.push(() => rmSync(directory, { recursive: true, force: true }))
+    const stage = await startStage(act.options)
+    endings.push(() => stage.stop())
+    const probeFile = join(directory, 'probe.prom')
+    const setting = { stage, probeFile, say }
+    if (act.settings !== undefined) {
+      for (const configuration of stage.configurations) configuration.change({ 'passerelle.yaml': configuration.document('passerelle.yaml', act.settings) })
+      await Promise.all(stage.replicas.map(async replica => { await replica.stop('SIGKILL'); await replica.start() }))
+    }
+    const unprepare = await act.prepare?.(setting)
+    if (unprepare !== undefined) endings.push(unprepare)
+    const load = startLoad(stage, act.rate)
+    endings.push(() => load.end())
+    await pause(warmUpMs)
+    const prometheus = await startPrometheus({ targets: stage.replicas.map(({ operations }) => new URL(operations).host), probeFile, factor: act.factor })
+    endings.push(() => prometheus.stop())
+    const set = { ...setting, load, prometheus }
+
+    await prometheus.untilAllUp()                                       // until then nothing runs, as far as Prometheus knows
+    const quietFrom = performance.now()
+    await pause(act.quietSeconds * 1000)
+    const atQuiet = prometheus.firings.filter(({ to = Infinity }) => to > quietFrom + 1000).map(({ alert }) => alert)
+    say(`  quiet: ${atQuiet.join(', ') || 'nothing fires'}`)
+
+    const until = async (isTrue: () => boolean, seconds: number) => { for (const end = performance.now() + seconds * 1000; !isTrue() && performance.now() < end;) await pause(100) }
+    const times = new Map<Trial, { from: number, to: number, seen: number }>()
+    for (const trial of trials) {
+      say(`  ${trial.fault}`)
+      const from = performance.now()
+      const { firings } = prometheus
+      const isFired = (alert: string) => firingOf(firings, alert, from) !== undefined
+      const end = await trial.strike(set)
+      await until(() => trial.fires.every(isFired), trial.withinSeconds)
+      const to = performance.now()
+      await end()
+      const { firesAfter: after } = trial
+      if (after !== undefined) await until(() => after.alerts.every(isFired), after.withinSeconds)
+      times.set(trial, { from, to, seen: performance.now() })
+      say(`    fired: ${allOf(trial).map(alert => `${alert} ${seconds(firingOf(firings, alert, from), from)}`).join(', ')}`)
+      if (trial.goneWithin !== undefined) await until(() => allOf(trial).every(alert => !prometheus.isFiring(alert)), trial.goneWithin)
+    }
+    const stays = (alert: string) => trials.some(trial => trial.stays?.[alert] !== undefined)
+    await until(() => trials.every(trial => allOf(trial).every(alert => stays(alert) || !prometheus.isFiring(alert))), act.tailSeconds)
+
+    const outcomes = trials.flatMap(trial => allOf(trial).map((alert): Outcome => {
+      const { from, to, seen } = times.get(trial)!
+      const its = prometheus.firings.filter(firing => firing.alert === alert && firing.from >= from && firing.from <= seen)
+      const [fired, gone] = [its[0], its.at(-1)?.to]
+      return { act: act.name, fault: trial.fault, alert, factor: act.factor, firedMs: fired && fired.from - from, goneMs: gone && Math.max(0, gone - to), stays: trial.stays?.[alert] }
+    }))
+    const named = new Set(act.trials.flatMap(trial => [...allOf(trial), ...trial.mayFire ?? []]))
+    if (!existsSync(probeFile)) named.add('PasserelleProbeAbsent')      // as it is where nobody probes
+    return { outcomes, atQuiet, unexpected: prometheus.firings.filter(({ alert, to = Infinity }) => to > quietFrom && !named.has(alert)).map(({ alert, from }) => `${alert} (${Math.round((from - quietFrom) / 1000)} s after all was scraped)`), logins: load.counts, missed: await prometheus.missed() }
+  } finally {
+    for (const ending of endings.reverse()) await ending()
+  }
+}
+
+/** The alerts that a trial has to fire. */
+const allOf = ({ fires, firesAfter }: Trial) => [...fires, ...firesAfter?.alerts ?? []]
+/** When an alert fired that fires, or began to, since then. */
+const firingOf = (firings: readonly Firing[], alert: string, since: number) => firings.find(firing => firing.alert === alert && firing.from >= since)
+const seconds = (firing: Firing | undefined, from: number) => firing === undefined ? 'never' : `${((firing.from - from) / 1000).toFixed(1)} s`
