@@ -16,6 +16,8 @@ export type Load = ReturnType<typeof startLoad>
 
 const citizens = 150
 const mostUnderWay = 300
+/** services fetch our keys again after ten minutes, and the time here goes by faster */
+const keysKeptSeconds = 2
 
 /** Logins begin at this rate, whatever becomes of earlier ones, at each provider and each service by turns: none is tried again, and nobody does anything wrong. */
 export function startLoad (stage: Stage, rate: number) {
@@ -29,7 +31,7 @@ export function startLoad (stage: Stage, rate: number) {
   function newScene () {
     const history = createHistory()
     const { call, close } = createCaller(history, clock)
-    const scene: Scene = { stage, history, call, clock, keyCaches: createKeyCaches({ issuer: stage.issuer, call, clock }), waiting: [] }
+    const scene: Scene = { stage, history, call, clock, keyCaches: createKeyCaches({ issuer: stage.issuer, call, clock, keysKept: () => keysKeptSeconds }), waiting: [] }
     return { scene, close }
   }
   const { scene, close } = newScene()
@@ -49,7 +51,7 @@ export function startLoad (stage: Stage, rate: number) {
   }
 
   async function arrive () {
-    for (let n = 0; rate > 0 && !over.signal.aborted; n++) {
+    for (let n = 0; !over.signal.aborted; n++) {
       const early = n * 1000 / rate - clock()
       if (early > 0) await pause(early, undefined, { signal: over.signal }).catch(() => {})
       if (over.signal.aborted || isHeld || underWay.size >= mostUnderWay) continue

@@ -5,7 +5,8 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { listKeys, makeNextKeys } from '../../../src/keys.ts'
 import { makeCertificate } from '../../support/certificate.ts'
-import type { Act, Set } from '../trial.ts'
+import { changed } from '../changed.ts'
+import type { Act } from '../trial.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 const day = 86_400
@@ -19,17 +20,6 @@ function anotherRelease () {
   return directory
 }
 
-/** Other documents in the configuration of these replicas, until they are as they were. */
-const changed = (changes: (set: Set) => Record<string, object | string>, only?: number) => async (set: Set) => {
-  const ends = set.stage.configurations.filter((_, i) => only === undefined || i === only).map(configuration => {
-    const files = Object.entries(changes(set)).map(([path, change]) => [path, typeof change === 'string' ? change : configuration.document(path, change)] as const)
-    const before = Object.fromEntries(files.map(([path]) => [path, configuration.has(path) ? configuration.read(path) : null]))
-    configuration.change(Object.fromEntries(files))
-    return () => configuration.change(before)
-  })
-  return () => { for (const end of ends) end() }
-}
-
 /** The time from which each key is used, put back by so many seconds. */
 function age (directory: string, seconds: number) {
   for (const { file } of listKeys(directory)) {
@@ -40,7 +30,7 @@ function age (directory: string, seconds: number) {
 }
 
 const authority = await makeCertificate(['ca.localhost'])               // it ends a day from now
-const soon = new Date(Date.now() + 2 * day * 1000).toISOString()
+const soon = new Date(Date.now() + 2 * day * 1000).toISOString().replace(/\.\d+/, '')
 
 /** Replicas, what they are configured with, and what ends by itself. */
 export const replicas: Act = {
@@ -56,23 +46,23 @@ export const replicas: Act = {
       fault: 'a certificate authority that we trust alone ends in a day, a secret of a service in two',
       fires: ['PasserelleCertificateNearlyExpired', 'PasserelleSecretNearlyExpired', 'PasserelleCertificateExpires', 'PasserelleSecretExpires'],
       withinSeconds: 90,
-      strike: changed(({ stage: { clients: [client] } }) => ({
+      strike: async ({ stage, stage: { clients: [client] } }) => changed(stage, {
         'ca.pem': authority.cert,
         'identity-providers/vitalys.yaml': { ca: 'ca.pem' },
         [`clients/${client!.client_id}.yaml`]: { client_secrets: [{ file: `secrets/client-${client!.client_id}`, expires: soon }] }
-      }))
+      })
     },
     {
       fault: 'a broken file in the configuration of one replica (F15)',
       fires: ['PasserelleConfigurationRefused'],
       withinSeconds: 30,
-      strike: changed(() => ({ 'clients/broken.yaml': 'client_id: [' }), 0)
+      strike: async ({ stage }) => changed(stage, { 'clients/broken.yaml': 'client_id: [' }, 0)
     },
     {
       fault: 'one replica does not get a change of the configuration (F15)',
       fires: ['PasserelleConfigurationsDiffer'],
       withinSeconds: 40,
-      strike: changed(() => ({ 'identity-providers/terramut.yaml': { title: 'Terramut, renommé' } }), 0)
+      strike: async ({ stage }) => changed(stage, { 'identity-providers/terramut.yaml': { title: 'Terramut, renommé' } }, 0)
     },
     {
       fault: 'the clock of one replica is 12 s ahead (F21)',
@@ -93,6 +83,15 @@ export const replicas: Act = {
       }
     },
     {
+      fault: 'one replica is killed (F2), and does not come back for a while',
+      fires: ['PasserelleReplicaNotScraped', 'PasserelleOneReplicaLeft'],
+      withinSeconds: 40,
+      async strike ({ stage: { replicas: [, replica] } }) {
+        await replica!.stop('SIGKILL')
+        return () => replica!.start()
+      }
+    },
+    {
       fault: 'nobody takes the log of one replica (F22)',
       fires: ['PasserelleLogLinesLost'],
       withinSeconds: 60,
@@ -104,12 +103,12 @@ export const replicas: Act = {
       }
     },
     {
-      fault: 'one replica is killed (F2), and does not come back for a while',
-      fires: ['PasserelleReplicaNotScraped', 'PasserelleOneReplicaLeft'],
-      withinSeconds: 40,
-      async strike ({ stage: { replicas: [replica] } }) {
-        await replica!.stop('SIGKILL')
-        return () => replica!.start()
+      fault: 'no keys were made for 40 days: those in force are as old, and no next ones wait',
+      fires: ['PasserelleNoNextKey', 'PasserelleKeyRotationOverdue'],
+      withinSeconds: 90,
+      async strike ({ stage: { keys } }) {
+        age(keys, 41 * day)
+        return () => { makeNextKeys(keys, undefined, { lead: 2 }) }
       }
     },
     {
@@ -123,15 +122,6 @@ export const replicas: Act = {
           await pause(1500)
         }
         return () => {}
-      }
-    },
-    {
-      fault: 'no keys were made for 40 days: those in force are as old, and no next ones wait',
-      fires: ['PasserelleNoNextKey', 'PasserelleKeyRotationOverdue'],
-      withinSeconds: 90,
-      async strike ({ stage: { keys } }) {
-        age(keys, 41 * day)
-        return () => { makeNextKeys(keys, undefined, { lead: 2 }) }
       }
     },
     {
