@@ -12,7 +12,9 @@ export interface Played {
   outcomes: Outcome[]
   /** what fired before there was any fault */
   atQuiet: string[]
-  /** what fired that no trial of the act has named */
+  /** what fired as well, as some trial of the act says that it may */
+  beside: string[]
+  /** what fired that no trial of the act has named, and when */
   unexpected: string[]
   logins: Record<string, number>
   missed: string
@@ -78,9 +80,18 @@ export async function play (act: Act, say: (line: string) => void, only?: RegExp
       const [fired, gone] = [its[0], its.at(-1)?.to]
       return { act: act.name, fault: trial.fault, alert, factor: act.factor, firedMs: fired && fired.from - from, goneMs: gone && Math.max(0, gone - to), stays: trial.stays?.[alert] }
     }))
-    const named = new Set(act.trials.flatMap(trial => [...allOf(trial), ...trial.mayFire ?? []]))
-    if (!existsSync(probeFile)) named.add('PasserelleProbeAbsent')      // as it is where nobody probes
-    return { outcomes, atQuiet, unexpected: prometheus.firings.filter(({ alert, to = Infinity }) => to > quietFrom && !named.has(alert)).map(({ alert, from }) => `${alert} (${Math.round((from - quietFrom) / 1000)} s after all was scraped)`), logins: load.counts, missed: await prometheus.missed() }
+    const meant = new Set(act.trials.flatMap(allOf))
+    const known = new Set(act.trials.flatMap(({ mayFire = [] }) => mayFire))
+    if (!existsSync(probeFile)) known.add('PasserelleProbeAbsent')      // as it is where nobody probes
+    const others = prometheus.firings.filter(({ alert, to = Infinity }) => to > quietFrom && !meant.has(alert))
+    return {
+      outcomes,
+      atQuiet,
+      beside: [...new Set(others.map(({ alert }) => alert).filter(alert => known.has(alert)))],
+      unexpected: others.filter(({ alert }) => !known.has(alert)).map(({ alert, from }) => `${alert} (${Math.round((from - quietFrom) / 1000)} s after all was scraped)`),
+      logins: load.counts,
+      missed: await prometheus.missed()
+    }
   } finally {
     for (const ending of endings.reverse()) await ending()
   }

@@ -32,7 +32,7 @@ export function reportOf (acts: readonly Kept[]) {
     return best === undefined ? [] : [{ alert, row: rowOf(alert, best) }]
   })
   const missing = alerts.filter(alert => !fired.some(one => one.alert === alert))
-  const because = ({ alert }: Alert) => reasons[alert] ?? outcomes.filter(outcome => outcome.alert === alert).map(({ fault }) => `did not fire, though it should have: ${fault}`)[0] ?? 'nobody has thought of a way'
+  const because = ({ alert }: Alert) => reasons[alert] ?? outcomes.filter(outcome => outcome.alert === alert).map(({ fault }) => `did not fire, though it should have: ${fault}`)[0] ?? 'not tried'
   const quiet = acts.filter(({ atQuiet }) => atQuiet.length > 0)
   return `# Which fault fires which alert
 
@@ -59,10 +59,10 @@ ${missing.length === 0 ? 'None.' : missing.map(alert => `- \`${alert.alert}\`: $
 
 ## The acts
 
-Each is a stage of its own; \`npm run alerts -- NAME\` plays one. Alerts that fired beside those that a fault is to fire, and that nobody had expected, are named.
+Each is a stage of its own; \`npm run alerts -- NAME\` plays one. Beside the alerts of the table others fired, as they should: nobody probes but in the act \`probe\`, a provider whose tokens are wrong is down, too, and so on; what nobody had expected is in bold.
 
 | act | stage | factor | logins a second | logins that went well, of all | scrapes missed | fired beside | played |
 | --- | --- | --- | --- | --- | --- | --- | --- |
-${acts.map(({ name, about, factor, rate, logins, missed, unexpected, at, minutes, revision, node, cores }) => `| ${name} | ${about} | ${factor} | ${rate} | ${logins['success'] ?? 0} of ${Object.values(logins).reduce((sum, count) => sum + count, 0)} | ${missed} | ${unexpected.join(', ') || 'none'} | ${at.slice(0, 10)}, revision ${revision}, Node ${node}, ${cores}, ${minutes} minutes |`).join('\n')}
+${acts.map(({ name, about, factor, rate, logins, missed, beside, unexpected, at, minutes, revision, node, cores }) => `| ${name} | ${about} | ${factor} | ${rate} | ${logins['success'] ?? 0} of ${Object.values(logins).reduce((sum, count) => sum + count, 0)} | ${missed} | ${[...beside.map(alert => `\`${alert}\``), ...unexpected.map(alert => `**${alert}**`)].join(', ') || 'none'} | ${at.slice(0, 10)}, revision ${revision}, Node ${node}, ${cores}, ${minutes} minutes |`).join('\n')}
 `
 }

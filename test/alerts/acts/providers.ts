@@ -110,6 +110,7 @@ export const knowledge: Act = {
     {
       fault: 'the whole Redis Cluster is gone (F7, killed), while nobody comes',
       fires: ['PasserelleRecallsUnread'],
+      mayFire: ['PasserelleStoreUnavailable', 'PasserelleOptionalCallsFailing'],
       withinSeconds: 240,
       async strike ({ stage: { cluster } }) {
         const nodes = [...cluster.urls.keys()]

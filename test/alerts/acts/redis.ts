@@ -19,7 +19,7 @@ export const redis: Act = {
   trials: [
     {
       fault: 'every Redis primary stands still for a second, again and again (F5, too short for a failover)',
-      fires: ['PasserelleRideThrough', 'PasserelleSlow', 'PasserelleRatherSlow'],
+      fires: ['PasserelleRideThrough', 'PasserelleRatherSlow'],
       withinSeconds: 60,
       goneWithin: 45,
       async strike ({ stage: { cluster } }) {
@@ -27,7 +27,7 @@ export const redis: Act = {
         const beating = (async () => {
           while (!over.signal.aborted) {
             await each(cluster, i => cluster.freeze(i))
-            await pause(1600)
+            await pause(1200)
             await each(cluster, i => cluster.thaw(i))
             await pause(300)
           }
@@ -37,7 +37,7 @@ export const redis: Act = {
     },
     {
       fault: 'the whole Redis Cluster is gone (F7, killed), amid it a service redeems a code at both replicas',
-      fires: ['PasserelleStoreUnavailable', 'PasserelleDegradedMode', 'PasserelleLoginsFailingFast', 'PasserelleLoginsFailing', 'PasserelleBudgetBurning', 'PasserelleOptionalCallsFailing', 'PasserelleRateLimitsNotShared'],
+      fires: ['PasserelleStoreUnavailable', 'PasserelleDegradedMode', 'PasserelleLoginsFailingFast', 'PasserelleLoginsFailing', 'PasserelleSlow', 'PasserelleBudgetBurning', 'PasserelleOptionalCallsFailing', 'PasserelleRateLimitsNotShared'],
       withinSeconds: 90,
       // each replica tells Redis what it redeemed alone when that is back
       firesAfter: { alerts: ['PasserelleCodeRedeemedAgain', 'PasserelleBudgetBurningSlowly', 'PasserelleErrorBudgetSpent'], withinSeconds: 90 },
