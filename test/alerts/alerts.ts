@@ -3,6 +3,7 @@ import { availableParallelism, cpus } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { revisionOf } from '../chaos/revision.ts'
+import { costless } from './acts/costless.ts'
 import { tooMany } from './acts/load.ts'
 import { logouts } from './acts/logouts.ts'
 import { probe } from './acts/probe.ts'
@@ -16,7 +17,7 @@ import type { Act } from './trial.ts'
 
 // npm run alerts: each alert fired by a real fault and gone after it, in a real Prometheus whose time goes by faster (docs/alerts.md).
 
-const acts: Act[] = [redis, providers, replicas, security, logouts, tooMany, probe, knowledge]
+const acts: Act[] = [redis, providers, replicas, security, logouts, tooMany, probe, knowledge, costless]
 const usage = `npm run alerts -- [ACT …] [--only PATTERN of faults or alerts] [--json FILE, where results are kept, beside those of other acts that it has] [--report FILE, a page of all that is there]
 ${acts.map(({ name, about }) => `  ${name}: ${about}`).join('\n')}`
 const { values: { only, json, report, help }, positionals } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' }, json: { type: 'string' }, report: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } } })
@@ -55,4 +56,4 @@ for (const act of acts.filter(({ name }) => positionals.length === 0 || position
 }
 if (report === undefined) console.log(reportOf(kept))
 else writeFileSync(report, reportOf(kept))
-process.exitCode = kept.every(({ atQuiet, outcomes }) => atQuiet.length === 0 && outcomes.every(({ firedMs, goneMs, stays }) => firedMs !== undefined && (goneMs ?? stays) !== undefined)) ? 0 : 1
+process.exitCode = kept.every(({ atQuiet, silent = [], outcomes }) => atQuiet.length === 0 && silent.every(({ fired }) => fired.length === 0) && outcomes.every(({ firedMs, goneMs, stays }) => firedMs !== undefined && (goneMs ?? stays) !== undefined)) ? 0 : 1

@@ -33,6 +33,7 @@ export function reportOf (acts: readonly Kept[]) {
   })
   const missing = alerts.filter(alert => !fired.some(one => one.alert === alert))
   const because = ({ alert }: Alert) => reasons[alert] ?? outcomes.filter(outcome => outcome.alert === alert).map(({ fault }) => `did not fire, though it should have: ${fault}`)[0] ?? 'not tried'
+  const silent = acts.flatMap(act => act.silent ?? [])
   const quiet = acts.filter(({ atQuiet }) => atQuiet.length > 0)
   return `# Which fault fires which alert
 
@@ -42,16 +43,22 @@ providers of their own, under a light load of whole logins. Then a fault is appl
 **Time goes by faster.** All durations of the rules (\`for\`, ranges, offsets, intervals) and of Prometheus (scrapes, how soon it forgets a series) are divided by the factor of the act, nothing else is: thresholds are as they are, those in seconds too. The times in the
 table are multiplied by it again, to be comparable with the rules: a minute is a second here, where the factor is 60. Three things follow:
 
-- What the gateway does takes its real time: a breaker opens within two seconds, a configuration is taken up within five, a process starts within three. Such a time stands in the table sixty times as long as it would be.
+- What the gateway does takes its real time: a breaker opens, a configuration is taken up, a process starts within some seconds. Such a time stands in the table sixty times as long as it would be.
 - A range of 30 days is half a day here, and holds only what has come since the stage was set up: some minutes. The burn of a budget is tried with a share of failures that is far above any threshold, not with one just above it. Near thresholds, what fires and what does not is held by
   \`promtool\` cases, two for each alert, in test/rules.
-- Where an alert counts events in a quarter of an hour, as many have to come in a quarter of a minute.
+- Where an alert counts events in a quarter of an hour, as many have to come in a quarter of a minute. Where the gateway itself sets their pace (it asks a provider again after half a minute, and Redis after seconds) the factor is smaller.
 
 ${fired.length} of ${alerts.length} alerts fired by a real fault. ${quiet.length === 0 ? `None fired in the quiet beginning of any of the ${acts.length} acts, under load and without a fault.` : `At quiet fired: ${quiet.map(({ name, atQuiet }) => `${name}: ${atQuiet.join(', ')}`).join('; ')}.`}
 
 | alert | severity | the fault | \`for\` | it fires after | it goes after the fault's end by |
 | --- | --- | --- | --- | --- | --- |
 ${fired.map(({ row }) => row).join('\n')}
+
+## Faults that fire nothing
+
+They cost no login, as [objectives.md](objectives.md#the-error-budget) has it, and nobody is to be told.
+
+${silent.map(({ fault, fired }) => `- ${fault}: ${fired.length === 0 ? 'nothing fired' : `**${fired.join(', ')}**`}`).join('\n')}
 
 ## Not fired by a real fault
 

@@ -3,7 +3,7 @@ import type { Load } from './load.ts'
 import type { Prometheus } from './prometheus.ts'
 
 /** Where a fault is applied. */
-export interface Set {
+export interface Scenery {
   stage: Stage
   load: Load
   prometheus: Prometheus
@@ -22,7 +22,7 @@ export interface Trial {
   /** those that it may fire as well */
   mayFire?: readonly string[]
   /** Applies it; what is answered ends it. */
-  strike (set: Set): Promise<() => unknown>
+  strike (scenery: Scenery): Promise<() => unknown>
   /** seconds that it is waited for the alerts, while it lasts */
   withinSeconds: number
   /** seconds that it is waited before the next trial for them to go; that is seen later as well */
@@ -43,7 +43,7 @@ export interface Act {
   /** what is written otherwise in passerelle.yaml of each replica */
   settings?: object
   /** Sets up what else there is. */
-  prepare? (set: Omit<Set, 'load' | 'prometheus'>): Promise<() => unknown>
+  prepare? (scenery: Omit<Scenery, 'load' | 'prometheus'>): Promise<() => unknown>
   /** seconds without any fault, at first, in which nothing may fire */
   quietSeconds: number
   trials: readonly Trial[]

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { stringify } from 'yaml'
 import { startProvider, type IdentityProvider } from '../../world/provider.ts'
 import { providerRows } from '../../world/providers.ts'
-import type { Act, Set } from '../trial.ts'
+import type { Act, Scenery } from '../trial.ts'
 
 const program = fileURLToPath(new URL('../../../src/probe.ts', import.meta.url))
 /** seconds of real time from one probe to the next: whole processes, of which one a minute is meant */
@@ -17,7 +17,7 @@ const everySeconds = 2
 interface Probing { provider: IdentityProvider, secretFile: string, secret: string, goOn (): void, stop (): Promise<void> }
 let probing: Probing
 
-async function setUp ({ stage: { issuer, configurations }, probeFile }: Pick<Set, 'stage' | 'probeFile'>) {
+async function setUp ({ stage: { issuer, configurations }, probeFile }: Pick<Scenery, 'stage' | 'probeFile'>) {
   const directory = mkdtempSync(join(tmpdir(), 'passerelle-probe-'))
   const row = providerRows.find(({ id }) => id === 'plume-et-pli')!
   const provider = await startProvider({ ...row, token_endpoint_auth_method: 'client_secret_basic' }, { issuer, suffix: 'localhost', ports: 'any' })

@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { untilWell } from '../../chaos/redis.ts'
-import type { Act, Set } from '../trial.ts'
+import type { Act, Scenery } from '../trial.ts'
 
 const portOf = ({ issuer }: { issuer: string }) => Number(new URL(issuer).port)
 /** What a provider does, until it is as it should be. */
-const misbehaving = (place: number, name: string, share?: number) => async ({ stage: { providers } }: Set) => {
+const misbehaving = (place: number, name: string, share?: number) => async ({ stage: { providers } }: Scenery) => {
   await providers[place]!.misbehave(name, share)
   return () => providers[place]!.recover()
 }
