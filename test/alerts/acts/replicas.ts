@@ -46,6 +46,7 @@ export const replicas: Act = {
       fault: 'a certificate authority that we trust alone ends in a day, a secret of a service in two',
       fires: ['PasserelleCertificateNearlyExpired', 'PasserelleSecretNearlyExpired', 'PasserelleCertificateExpires', 'PasserelleSecretExpires'],
       withinSeconds: 90,
+      goneWithin: 20,
       strike: async ({ stage, stage: { clients: [client] } }) => changed(stage, {
         'ca.pem': authority.cert,
         'identity-providers/vitalys.yaml': { ca: 'ca.pem' },
@@ -56,6 +57,7 @@ export const replicas: Act = {
       fault: 'a broken file in the configuration of one replica (F15)',
       fires: ['PasserelleConfigurationRefused'],
       withinSeconds: 30,
+      goneWithin: 20,
       strike: async ({ stage }) => changed(stage, { 'clients/broken.yaml': 'client_id: [' }, 0)
     },
     {
