@@ -50,10 +50,19 @@ for (const act of acts.filter(({ name }) => positionals.length === 0 || position
   }
   for (const { alert, firedMs, goneMs, stays } of one.outcomes) if (firedMs === undefined || (goneMs === undefined && stays === undefined)) say(`  ${alert}: ${firedMs === undefined ? 'did not fire' : 'did not go'}`)
   if (one.unexpected.length > 0) say(`  beside: ${one.unexpected.join(', ')}`)
-  const others = (json === undefined ? kept : known()).filter(({ name }) => name !== act.name)
-  kept = acts.flatMap(({ name }) => [one, ...others].find(other => other.name === name) ?? [])
+  const before = json === undefined ? kept : known()
+  const earlier = before.find(({ name }) => name === act.name)
+  const now = only === undefined || earlier === undefined ? one : partlyAgain(earlier, one)
+  kept = acts.flatMap(({ name }) => [now, ...before.filter(({ name }) => name !== act.name)].find(other => other.name === name) ?? [])
   if (json !== undefined) writeFileSync(json, JSON.stringify(kept, null, 1))
 }
 if (report === undefined) console.log(reportOf(kept))
 else writeFileSync(report, reportOf(kept))
 process.exitCode = kept.every(({ atQuiet, silent = [], outcomes }) => atQuiet.length === 0 && silent.every(({ fired }) => fired.length === 0) && outcomes.every(({ firedMs, goneMs, stays }) => firedMs !== undefined && (goneMs ?? stays) !== undefined)) ? 0 : 1
+
+/** An act of which only some trials were played again. */
+function partlyAgain (earlier: Kept, one: Kept): Kept {
+  const isAgain = ({ fault }: { fault: string }) => one.outcomes.some(outcome => outcome.fault === fault)
+  const faults = [...new Set(one.outcomes.map(({ fault }) => fault))]
+  return { ...earlier, outcomes: [...earlier.outcomes.filter(outcome => !isAgain(outcome)), ...one.outcomes], atQuiet: [...earlier.atQuiet, ...one.atQuiet], unexpected: [...earlier.unexpected, ...one.unexpected], again: [...earlier.again ?? [], `${faults.join('; ')}: again by revision ${one.revision}`] }
+}

@@ -85,7 +85,7 @@ export async function play (act: Act, say: Scenery['say'], only?: RegExp): Promi
       const { from, to, seen } = times.get(trial)!
       const its = firings.filter(firing => firing.alert === alert && firing.from >= from && firing.from <= seen)
       const [fired, gone] = [its[0], its.at(-1)?.to]
-      return { act: act.name, fault: trial.fault, alert, factor: act.factor, firedMs: fired && fired.from - from, goneMs: gone && Math.max(0, gone - to), stays: trial.stays?.[alert] }
+      return { act: act.name, fault: trial.fault, alert, factor: act.factor, firedMs: fired && fired.from - from, goneMs: gone && Math.max(0, gone - to), times: its.length, stays: trial.stays?.[alert] }
     }))
     const silent = trials.filter(trial => allOf(trial).length === 0).map(trial => {
       const { from, seen } = times.get(trial)!

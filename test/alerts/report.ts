@@ -4,7 +4,7 @@ import type { Played } from './play.ts'
 import type { Outcome } from './trial.ts'
 
 /** An act as it is kept, with when and on what it was played. */
-export interface Kept extends Played { name: string, about: string, factor: number, rate: number, at: string, minutes: number, revision: string, node: string, cores: string }
+export interface Kept extends Played { name: string, about: string, factor: number, rate: number, at: string, minutes: number, revision: string, node: string, cores: string, /** trials that were played once more, by which revision */ again?: string[] }
 
 interface Alert { alert: string, for?: string, labels: { severity: string } }
 const alerts = (parse(readFileSync(new URL('../../grafana/rules/alerts.yaml', import.meta.url), 'utf8')).groups as Array<{ rules: Alert[] }>).flatMap(({ rules }) => rules)
@@ -20,8 +20,8 @@ function told (ms: number | undefined, factor: number) {
 }
 
 /** One row of the table. */
-function rowOf ({ alert, for: pending = 'none', labels: { severity } }: Alert, { fault, factor, firedMs, goneMs, stays }: Outcome) {
-  return `| \`${alert}\` | ${severity} | ${fault} | ${pending} | ${told(firedMs, factor)} | ${told(goneMs, factor) ?? (stays === undefined ? '**it did not go**' : `it stays: ${stays}`)} |`
+function rowOf ({ alert, for: pending = 'none', labels: { severity } }: Alert, { fault, factor, firedMs, goneMs, times = 1, stays }: Outcome) {
+  return `| \`${alert}\` | ${severity} | ${fault} | ${pending} | ${told(firedMs, factor)}${times > 1 ? `, ${times} times` : ''} | ${told(goneMs, factor) ?? (stays === undefined ? '**it did not go**' : `it stays: ${stays}`)} |`
 }
 
 /** The page docs/alerts.md. */
@@ -66,10 +66,10 @@ ${missing.length === 0 ? 'None.' : missing.map(alert => `- \`${alert.alert}\`: $
 
 ## The acts
 
-Each is a stage of its own; \`npm run alerts -- NAME\` plays one. Beside the alerts of the table others fired, as they should: nobody probes but in the act \`probe\`, a provider whose tokens are wrong is down, too, and so on; what nobody had expected is in bold.
+Each is a stage of its own; \`npm run alerts -- NAME --json FILE --report docs/alerts.md\` plays one, and keeps in FILE what the others gave. Beside the alerts of the table others fired, as they should: nobody probes but in the act \`probe\`, a provider whose tokens are wrong is down, too, and so on; what nobody had expected is in bold.
 
 | act | stage | factor | logins a second | logins that went well, of all | scrapes missed | fired beside | played |
 | --- | --- | --- | --- | --- | --- | --- | --- |
-${acts.map(({ name, about, factor, rate, logins, missed, beside, unexpected, at, minutes, revision, node, cores }) => `| ${name} | ${about} | ${factor} | ${rate} | ${logins['success'] ?? 0} of ${Object.values(logins).reduce((sum, count) => sum + count, 0)} | ${missed} | ${[...beside.map(alert => `\`${alert}\``), ...unexpected.map(alert => `**${alert}**`)].join(', ') || 'none'} | ${at.slice(0, 10)}, revision ${revision}, Node ${node}, ${cores}, ${minutes} minutes |`).join('\n')}
+${acts.map(({ name, about, factor, rate, logins, missed, beside, unexpected, at, minutes, revision, node, cores, again = [] }) => `| ${name} | ${about} | ${factor} | ${rate} | ${logins['success'] ?? 0} of ${Object.values(logins).reduce((sum, count) => sum + count, 0)} | ${missed} | ${[...beside.map(alert => `\`${alert}\``), ...unexpected.map(alert => `**${alert}**`)].join(', ') || 'none'} | ${at.slice(0, 10)}, revision ${revision}, Node ${node}, ${[cores, `${minutes} minutes`, ...again].join(', ')} |`).join('\n')}
 `
 }

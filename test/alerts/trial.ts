@@ -61,5 +61,7 @@ export interface Outcome {
   firedMs: number | undefined
   /** from the fault's end until it had gone; undefined where it had not */
   goneMs: number | undefined
+  /** how often it did, until the next trial: once, where it does not come and go */
+  times?: number
   stays?: string | undefined
 }

@@ -57,7 +57,7 @@ export const security: Act = {
       }
     },
     {
-      fault: 'wrong secrets of one service from as many addresses as there is no place for: some thousands in a minute',
+      fault: 'wrong secrets of one service from as many addresses as there is no place for: more than twenty thousand in a minute',
       fires: ['PasserelleCredentialsGuessed', 'PasserelleRateLimitsUncounted'],
       mayFire: ['PasserelleEventLoopBusy'],
       withinSeconds: 130,
