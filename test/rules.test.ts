@@ -191,7 +191,7 @@ t.test('runbooks and objectives name commands, files, metrics and rules that are
   const { failures } = await import('../src/protocol/errors.ts')
   const ofProbe: string[] = read('docs/probe.md').match(/passerelle_probe_\w+/g) ?? []
   const ofHistograms = (name: string) => name.replace(/_(bucket|count|sum)$/, '')
-  for (const file of ['docs/objectives.md', ...globSync('docs/runbooks/*.md', { cwd: root })]) {
+  for (const file of ['docs/objectives.md', 'docs/alerts.md', ...globSync('docs/runbooks/*.md', { cwd: root })]) {
     const page = read(file)
     for (const [, name = ''] of page.matchAll(/npm run (?:-s )?([a-z][\w-]*)/g)) t.ok(scripts[name], `${file}: npm run ${name}`)
     for (const [, link = '', anchor = ''] of page.matchAll(/\]\(((?!https?:)[^)#]*)#?([^)]*)\)/g)) {
@@ -229,4 +229,14 @@ t.test('npm run alerts has all time of the rules go by faster, and changes nothi
   const { stdout, stderr } = await promtool('check', 'rules', ...ruleFiles.map((_, i) => `${directory}/${i}.yaml`))
   t.equal(stderr.trim(), '')
   t.match(stdout, /SUCCESS/)
+})
+
+t.test('the page of alerts that were tried has every alert: with the fault that fired it, or the reason why none did', async t => {
+  const [tried = '', rest = ''] = read('docs/alerts.md').split('## Not fired by a real fault\n')
+  const [missing = ''] = rest.split('\n## ')
+  const rows = [...tried.matchAll(/^\| `(\w+)` \| (page|ticket) \| ([^|]+) \| (\w+) \| \d[\d.]* (?:min|h)(?:, \d+ times)? \| (?!\*\*)[^|]+ \|$/gm)].map(([, alert, severity]) => ({ alert, severity }))
+  const reasons = [...missing.matchAll(/^- `(\w+)`: \S.{20}/gm)].map(([, alert]) => alert)
+  t.same([...rows.map(({ alert }) => alert), ...reasons].sort(), alerts.map(({ alert }) => alert).sort())
+  for (const { alert, severity } of rows) t.equal(severity, alerts.find(other => other.alert === alert)?.labels['severity'], String(alert))
+  t.match(tried, `${rows.length} of ${alerts.length} alerts fired`)
 })
