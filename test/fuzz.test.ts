@@ -105,6 +105,7 @@ const routes: Record<string, (live: Live) => Honest> = {
   'GET /livez': () => ({}),
   'GET /readyz': () => ({}),
   'GET /metrics': () => ({}),
+  'GET /metrics/product': () => ({}),
   'OPTIONS *': () => ({ inPath: [`${base}/token`], headers: { origin: 'https://mobile.example', 'access-control-request-method': 'POST' } }),
   'GET /assets/*': live => ({ inPath: [live.asset] }),
   'GET /.well-known/openid-configuration': () => ({}),

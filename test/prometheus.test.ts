@@ -23,8 +23,7 @@ const selectorsIn = (expr: string) => [...expr.matchAll(/\bpasserelle[_:][\w:]+(
 const absent: Array<[selector: RegExp, why: string]> = [
   [/^passerelle_probe_/, 'the probe is a program of its own'],
   [/^passerelle_certificate_until_seconds/, 'plain http here'],
-  [/^passerelle_secret_until_seconds/, 'no secret has an `expires` here'],
-  [/failure=~"provider_\(metadata_issuer_wrong/, 'no provider forges anything here']
+  [/^passerelle_secret_until_seconds/, 'no secret has an `expires` here']
 ]
 
 /** A citizen who cancels at the provider: one login there that does not go well. */
