@@ -10,7 +10,7 @@ export interface RedisNoticeboardOptions extends RedisAddress {
   watch?: StoreWatch | undefined
 }
 
-/** what is read at a start */
+/** what nobody's login waits for, and what is read at a start */
 const patienceMs = 500
 /** a count, which a request waits for; nothing else is waited for */
 const tallyPatienceMs = 100
@@ -27,6 +27,8 @@ export function redisNoticeboard ({ watch, ...address }: RedisNoticeboardOptions
   const redis = connectRedis(address, { redis: impatient, cluster: { enableOfflineQueue: false, maxRedirections: 2, retryDelayOnFailover: 20, retryDelayOnClusterDown: 20 } })
   const ready = readiness(redis, tooLong)
   const ask = <T>(call: () => Promise<T>) => watchedCall(watch, 'optional', call)
+  /** Also as it is just being connected. */
+  const askSoon = <T>(call: () => Promise<T>) => ask(() => inTime(patienceMs, ready(patienceMs).then(call), tooLong))
   // who is not asked anything notices by the connection only
   const onError = () => watch?.called('optional', 'unavailable', 0)
   redis.on('error', onError)
@@ -54,7 +56,7 @@ export function redisNoticeboard ({ watch, ...address }: RedisNoticeboardOptions
       try { return await ask(() => redis.set(name, text, 'EX', seconds)) === 'OK' } catch { return false }
     },
     async read (name) {
-      try { return await ask(() => inTime(patienceMs, ready(patienceMs).then(() => redis.get(name)), tooLong)) ?? undefined } catch { return undefined }
+      try { return await askSoon(() => redis.get(name)) ?? undefined } catch { return undefined }
     },
     async tally (name, more, seconds) {
       try {
@@ -63,7 +65,7 @@ export function redisNoticeboard ({ watch, ...address }: RedisNoticeboardOptions
       } catch { return undefined }
     },
     async pinFirst (name, text, seconds) {
-      try { return await ask(() => redis.set(name, text, 'EX', seconds, 'NX', 'GET')) ?? text } catch { return undefined }
+      try { return await askSoon(() => redis.set(name, text, 'EX', seconds, 'NX', 'GET')) ?? text } catch { return undefined }
     },
     async addTo (sets, seconds) {
       try {
@@ -72,7 +74,7 @@ export function redisNoticeboard ({ watch, ...address }: RedisNoticeboardOptions
       } catch { return false }
     },
     async sizesOf (names) {
-      try { return await ask(() => Promise.all(names.map(name => redis.pfcount(name)))) } catch { return undefined }
+      try { return await askSoon(() => Promise.all(names.map(name => redis.pfcount(name)))) } catch { return undefined }
     },
     tell (channel, message) { ask(() => redis.publish(channel, message)).catch(() => {}) },
     hear (channel, listener) {

@@ -59,6 +59,8 @@ async function works (t: Test, nodes: RedisNodes) {
   t.equal(await other.read(names[0]!), 'another text', 'in place of the one before')
 
   t.equal(await boardOf(t, nodes.urls).read(names[0]!), 'another text', 'a board that is just being connected waits for that')
+  t.equal(await boardOf(t, nodes.urls).pinFirst(names[0]!, 'a third', 100), 'another text', 'also to pin, where there is a text that stays')
+  t.same(await boardOf(t, nodes.urls).sizesOf(['citizens:{nobody}']), [0], 'also to count')
 
   const kept = (await nodes.allValues()).filter(({ key }) => key.startsWith('knowledge:') && key !== 'knowledge:{x}')
   t.equal(kept.length, names.length)
