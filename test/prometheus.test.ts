@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -5,7 +6,8 @@ import t, { type Test } from 'tap'
 import { loadConfiguration } from '../src/config/load.ts'
 import { makeNextKeys } from '../src/keys.ts'
 import { ensurePackages } from './packages.ts'
-import { startGateway } from './support/gateway.ts'
+import { makeCertificate } from './support/certificate.ts'
+import { startGateway, temporaryDirectory } from './support/gateway.ts'
 import { rules, startPrometheus } from './support/prometheus.ts'
 import { startRedis, until } from './support/redis.ts'
 import { createBrowser, logIn } from './world/browser.ts'
@@ -21,9 +23,7 @@ const selectorsIn = (expr: string) => [...expr.matchAll(/\bpasserelle[_:][\w:]+(
 
 /** What only comes about by something that does not happen here, with what that is. */
 const absent: Array<[selector: RegExp, why: string]> = [
-  [/^passerelle_probe_/, 'the probe is a program of its own'],
-  [/^passerelle_certificate_until_seconds/, 'plain http here'],
-  [/^passerelle_secret_until_seconds/, 'no secret has an `expires` here']
+  [/^passerelle_probe_/, 'the probe is a program of its own']
 ]
 
 /** A citizen who cancels at the provider: one login there that does not go well. */
@@ -37,7 +37,10 @@ async function cancel (t: Test, world: World) {
 
 t.test('every rule gives what it should, of a gateway that serves, under load and after Redis was away', async t => {
   const redis = await startRedis(t)
-  const { world, app, directory } = await startGateway(t, { overrides: { settings: { redis: { urls: redis.urls, node_timeout_ms: 500 } } } })
+  const authority = join(temporaryDirectory(t), 'authority.pem')
+  writeFileSync(authority, (await makeCertificate(['authority'])).cert)
+  const overrides = { settings: { redis: { urls: redis.urls, node_timeout_ms: 500 } }, identityProviders: { vitalys: { ca: authority, client_secret: { expires: '2100-01-01T00:00:00Z' } } } }
+  const { world, app, directory } = await startGateway(t, { overrides })
   const { port } = app.operations.server.address() as AddressInfo
   const prometheus = await startPrometheus(t, [{ name: 'passerelle', targets: [`127.0.0.1:${port}`], labels: { site: 'a' } }])
 
