@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http'
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, globSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
@@ -189,6 +189,31 @@ t.test('the sites of production differ by their mark, the way to each other\'s R
     'CronJob passerelle-keys', 'Deployment passerelle', 'ExternalSecret passerelle-keys', 'NetworkPolicy passerelle', 'NetworkPolicy passerelle-keys', 'PodMonitor passerelle',
     'PushSecret passerelle-keys', 'Role passerelle-keys', 'RoleBinding passerelle-keys', 'ScrapeConfig passerelle-citizens', 'ServiceAccount passerelle-keys'
   ])
+})
+
+t.test('kustomize 2.0, which Debian 12 has, understands every file, and each file is used', async t => {
+  const understood = ['apiVersion', 'kind', 'bases', 'resources', 'images', 'generatorOptions', 'configMapGenerator', 'patchesJson6902']
+  const files = globSync(['k8s/**/*.yaml', 'grafana/kustomization.yaml'], { cwd: root })
+  const kustomizations = files.filter(file => basename(file) === 'kustomization.yaml')
+  t.ok(kustomizations.length > 10)
+  const used = new Set<string>()
+  for (const file of kustomizations) {
+    const { bases = [], resources = [], configMapGenerator = [], patchesJson6902 = [], ...rest } = parse(read(file))
+    t.strictSame(Object.keys(rest).filter(field => !understood.includes(field)), [], file)
+    const named: string[] = [...resources, ...patchesJson6902.map(({ path }: any) => path), ...configMapGenerator.flatMap(({ files }: any) => files)]
+    for (const path of named) {
+      t.ok(/\.(yaml|json)$/.test(path) && !path.startsWith('..'), `${file}: ${path} is a file of this directory`)
+      used.add(join(dirname(file), path))
+    }
+    for (const path of bases) used.add(join(dirname(file), path, 'kustomization.yaml'))
+  }
+  for (const file of files) t.ok(used.has(file) || names.includes(basename(dirname(file))), `${file} is used`)
+})
+
+t.test('what a page tells of Kubernetes is there', async t => {
+  const page = read('docs/kubernetes.md')
+  for (const [, name] of page.matchAll(/`((?:base|overlays)\/[\w./-]+)`/g)) t.ok(existsSync(`${root}k8s/${name}`), name!)
+  for (const [, link] of page.matchAll(/\]\((?!https:)([^)#]+)/g)) t.ok(existsSync(`${root}docs/${link}`), link!)
 })
 
 t.test('a change of the settings replaces the replicas; what is registered changes without', async t => {
