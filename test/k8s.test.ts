@@ -12,6 +12,7 @@ import { listKeys, makeNextKeys } from '../src/keys.ts'
 import { rotateSecret } from '../src/keys-in-kubernetes.ts'
 import { ensurePackages } from './packages.ts'
 import { makeCertificate } from './support/certificate.ts'
+import { lastOf, readDockerfile, readIgnore } from './support/dockerfile.ts'
 import { listen } from './support/listen.ts'
 import { policyFaults, rendered, schemaFaults, type Expected, type Manifest } from './support/manifests.ts'
 import { testApp } from './support/test-app.ts'
@@ -179,6 +180,19 @@ for (const name of names) {
     t.equal(configuration.settings.environment, name === 'development' ? 'development' : 'production')
   })
 }
+
+t.test('containers run as the user that the image is made for, by programs that it has', async t => {
+  const last = readDockerfile(read('Dockerfile')).at(-1)!
+  const isOut = readIgnore(read('.dockerignore'))
+  for (const [name, objects] of overlays) {
+    const pods = objects.flatMap(({ kind, spec }) => kind === 'Deployment' ? [spec.template.spec] : kind === 'CronJob' ? [spec.jobTemplate.spec.template.spec] : [])
+    t.ok(pods.length > 0, name)
+    for (const { securityContext: { runAsUser, runAsGroup }, containers } of pods) {
+      t.equal(`${runAsUser}:${runAsGroup}`, lastOf(last, 'USER')!.text, name)
+      for (const { command: [program, file] } of containers) t.ok(program === 'node' && existsSync(root + file) && !isOut(file), `${name}: ${file}`)
+    }
+  }
+})
 
 t.test('the sites of production differ by their mark, the way to each other\'s Redis and who makes the keys, and in nothing else', async t => {
   const [a, b] = ['production-a', 'production-b'].map(name => new Map(overlays.get(name)!.map(object => [`${object.kind} ${object.metadata.name}`, object])))
