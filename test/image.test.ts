@@ -88,7 +88,9 @@ t.test('the tree that it builds', { timeout: 110_000 }, async t => {
 
   /** Starts a command in the image as an engine would: its user, its environment and no more, its WORKDIR. */
   function start (t: Teardown, [program = '', ...args]: string[], env: Record<string, string> = {}) {
-    const child = spawn(program, args, { cwd: app, uid, gid, env: { PATH: join(root, 'usr/local/bin'), ...valuesIn(last, 'ENV'), ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+    const variables = Object.entries({ PATH: join(root, 'usr/local/bin'), ...valuesIn(last, 'ENV'), ...env }).map(([name, value]) => `${name}=${value}`)
+    // by env: a runner of tests adds to the environment of what is spawned
+    const child = spawn('/usr/bin/env', ['-i', ...variables, program, ...args], { cwd: app, uid, gid, stdio: ['ignore', 'pipe', 'pipe'] })
     t.teardown(() => { child.kill('SIGKILL') })
     const printed: string[] = []
     for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => printed.push(String(chunk)))
