@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { attach } from '../support/inspector.ts'
 
 // What it costs to be observed: which share of a gateway's CPU goes into metrics, the log and traces (where the environment switches them on), by V8's profiler. A share of one run holds on a busy machine, where the difference
 // between two runs does not.
@@ -16,27 +16,15 @@ const intervalUs = 200
 
 /** Profiles the process that waits for its inspector at this port; `stop` says which shares of its busy time went where. */
 export async function startProfile (port: number) {
-  const [target] = await (await fetch(`http://127.0.0.1:${port}/json`)).json() as Array<{ webSocketDebuggerUrl: string }>
-  const inspector = new WebSocket(target!.webSocketDebuggerUrl)
-  await once(inspector, 'open')
-  let asked = 0
-  async function ask (method: string, params = {}): Promise<Record<string, unknown>> {
-    const id = ++asked
-    inspector.send(JSON.stringify({ id, method, params }))
-    for (;;) {
-      const [{ data }] = await once(inspector, 'message') as [MessageEvent<string>]
-      const answer = JSON.parse(data) as { id?: number, result: Record<string, unknown> }
-      if (answer.id === id) return answer.result
-    }
-  }
+  const { ask, close } = await attach(port)
   await ask('Profiler.enable')
   await ask('Profiler.setSamplingInterval', { interval: intervalUs })
   await ask('Profiler.start')
 
   return {
     async stop () {
-      const { profile } = await ask('Profiler.stop') as { profile: Profile }
-      inspector.close()
+      const { profile } = await ask<{ profile: Profile }>('Profiler.stop')
+      close()
       return sharesOf(profile)
     }
   }
