@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { startStage } from '../chaos/stage.ts'
 import { startLoad } from './load.ts'
-import { startPrometheus, type Firing } from './prometheus.ts'
+import { startFastPrometheus, type Firing } from './prometheus.ts'
 import type { Act, Outcome, Scenery, Trial } from './trial.ts'
 
 /** What came of an act. */
@@ -43,8 +43,7 @@ async function setUp ({ options, settings, prepare, rate, factor }: Act, say: Sc
   const load = startLoad(stage, rate)
   endings.push(() => load.end())
   await pause(warmUpMs)
-  const prometheus = await startPrometheus({ targets: stage.replicas.map(({ operations }) => new URL(operations).host), probeFile, factor })
-  endings.push(() => prometheus.stop())
+  const prometheus = await startFastPrometheus({ teardown: ending => endings.push(ending) }, { targets: stage.replicas.map(({ operations }) => new URL(operations).host), probeFile, factor })
   return { stage, load, prometheus, probeFile, say }
 }
 

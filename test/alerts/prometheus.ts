@@ -1,65 +1,42 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
-import { stringify } from 'yaml'
-import { end, launch, runs } from '../chaos/processes.ts'
+import type { Teardown } from '../support/gateway.ts'
+import { serveFigures } from '../support/probe-figures.ts'
+import { launchPrometheus } from '../support/prometheus.ts'
 import { until } from '../support/redis.ts'
-import { freePort } from '../world/free-port.ts'
 import { scaledDuration, scaledRules } from './scaled.ts'
 
 /** A time in which an alert fired, by our clock; `to` is missing while it does. */
 export interface Firing { alert: string, from: number, to?: number }
 
 /** Prometheus with our rules, and what it told since it was started. */
-export interface Prometheus {
+export interface FastPrometheus {
   firings: readonly Firing[]
   isFiring (alert: string): boolean
   /** Waits until every replica is scraped, and what fired for lack of that has gone. */
   untilAllUp (): Promise<void>
   /** how often a replica was not scraped in time, of how many scrapes */
   missed (): Promise<string>
-  stop (): Promise<void>
 }
 
 const rulesOf = (name: string) => readFileSync(new URL(`../../grafana/rules/${name}.yaml`, import.meta.url), 'utf8')
 const lookMs = 200
 
-/** What node_exporter's textfile collector gives of the figures that the probe leaves in this file. */
-async function startTextfileCollector (file: string) {
-  const server = createServer((_request, response) => {
-    let text = ''
-    try { text = readFileSync(file, 'utf8') } catch {}
-    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(text)
-  })
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  return { port: (server.address() as AddressInfo).port, stop () { server.closeAllConnections(); server.close() } }
-}
-
 /** Prometheus as docs/objectives.md says that it is to be set up, but that all its time goes by so many times faster: it scrapes each fifteen seconds, and forgets what it has not seen for five minutes. */
-export async function startPrometheus ({ targets, probeFile, factor }: { targets: string[], probeFile: string, factor: number }): Promise<Prometheus> {
-  const directory = mkdtempSync(join(tmpdir(), 'passerelle-prometheus-'))
-  const collector = await startTextfileCollector(probeFile)
-  for (const name of ['recording', 'alerts']) writeFileSync(join(directory, `${name}.yaml`), scaledRules(rulesOf(name), factor))
+export async function startFastPrometheus (t: Teardown, { targets, probeFile, factor }: { targets: string[], probeFile: string, factor: number }): Promise<FastPrometheus> {
   const every = scaledDuration('15s', factor)
-  writeFileSync(join(directory, 'prometheus.yml'), stringify({
-    global: { scrape_interval: every, scrape_timeout: every, evaluation_interval: every },
-    rule_files: ['recording.yaml', 'alerts.yaml'],
-    scrape_configs: [
-      { job_name: 'passerelle', static_configs: [{ targets, labels: { site: 'a' } }] },
-      { job_name: 'probe', static_configs: [{ targets: [`127.0.0.1:${collector.port}`] }] }
-    ]
-  }))
-  mkdirSync(join(directory, 'data'))
-  const port = await freePort()
-  const launched = launch('prometheus', [`--config.file=${join(directory, 'prometheus.yml')}`, `--storage.tsdb.path=${join(directory, 'data')}`, `--query.lookback-delta=${scaledDuration('5m', factor)}`, `--web.listen-address=127.0.0.1:${port}`, '--log.level=warn'])
-  const ask = async <Data>(path: string) => (await (await fetch(`http://127.0.0.1:${port}/api/v1/${path}`)).json() as { data: Data }).data
-  await until('Prometheus answers', 20_000, async () => {
-    if (!runs(launched)) throw new Error(`Prometheus ended: ${launched.complaints.join('\n')}`)
-    return fetch(`http://127.0.0.1:${port}/-/ready`).then(({ ok }) => ok, () => false)
+  const askAll = await launchPrometheus(t, {
+    rules: Object.fromEntries(['recording', 'alerts'].map(name => [name, scaledRules(rulesOf(name), factor)])),
+    configuration: {
+      global: { scrape_interval: every, scrape_timeout: every, evaluation_interval: every },
+      scrape_configs: [
+        { job_name: 'passerelle', static_configs: [{ targets, labels: { site: 'a' } }] },
+        { job_name: 'probe', static_configs: [{ targets: [await serveFigures(t, probeFile)] }] }
+      ]
+    },
+    flags: [`--query.lookback-delta=${scaledDuration('5m', factor)}`]
   })
+  const ask = async <Data>(path: string, parameters?: Record<string, string>) => (await askAll<Data>(path, parameters)).data
 
   const firings: Firing[] = []
   const open = (alert: string) => firings.find(firing => firing.alert === alert && firing.to === undefined)
@@ -77,21 +54,18 @@ export async function startPrometheus ({ targets, probeFile, factor }: { targets
     }
   }
   const watching = watch()
+  t.teardown(async () => {
+    over.abort()
+    await watching
+  })
 
-  const query = async (query: string) => Number((await ask<{ result: Array<{ value: [number, string] }> }>(`query?${new URLSearchParams({ query })}`)).result[0]?.value[1] ?? 0)
+  const query = async (query: string) => Number((await ask<{ result: Array<{ value: [number, string] }> }>('query', { query })).result[0]?.value[1] ?? 0)
   return {
     firings,
     untilAllUp: () => until('every replica is scraped', 30_000, async () => await query('sum(up{job="passerelle"})') === targets.length && open('PasserelleNotScraped') === undefined),
     isFiring: alert => open(alert) !== undefined,
     async missed () {
       return `${await query('sum(count_over_time(up{job="passerelle"}[1h]) - sum_over_time(up{job="passerelle"}[1h]))')} of ${await query('sum(count_over_time(up{job="passerelle"}[1h]))')}`
-    },
-    async stop () {
-      over.abort()
-      await watching
-      await end(launched)
-      collector.stop()
-      rmSync(directory, { recursive: true, force: true })
     }
   }
 }

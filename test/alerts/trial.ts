@@ -1,12 +1,12 @@
 import type { Stage, StageOptions } from '../chaos/stage.ts'
 import type { Load } from './load.ts'
-import type { Prometheus } from './prometheus.ts'
+import type { FastPrometheus } from './prometheus.ts'
 
 /** Where a fault is applied. */
 export interface Scenery {
   stage: Stage
   load: Load
-  prometheus: Prometheus
+  prometheus: FastPrometheus
   /** the file from which the probe's figures are scraped */
   probeFile: string
   say (line: string): void
